@@ -110,7 +110,7 @@
 //! | `archive`, `machine_paths`, `layer`, `elf` | formats; with the two rows above, the packages `xbuild-core` and `xbuild-elf` |
 //! | `cache`, `host` | what is stored between runs, and what all work needs as one value |
 //! | `image` | the documents of an image |
-//! | `layout`, `output`, `engine` | storage of images |
+//! | `layout`, `output` | storage of images |
 //! | `packages`, `toolchain` | external inputs: Debian's packages, zig and Rust |
 //! | `lock` | pinned inputs |
 //! | `base`, `files`, `payload`, `vcs`, `kubernetes` | the content of images, and references to projects |
@@ -123,7 +123,6 @@ pub(crate) mod base;
 pub(crate) mod cache;
 pub mod cli;
 pub mod config;
-pub(crate) mod engine;
 pub mod event;
 pub(crate) mod files;
 pub(crate) mod host;

@@ -48,7 +48,7 @@ const LEVELS: &[(&str, &[&str])] = &[
     ("formats", &["archive", "machine_paths", "layer", "rootfs"]),
     ("what is kept", &["cache"]),
     ("what an image is", &["image", "linkcheck", "event", "host"]),
-    ("where images are", &["layout", "registry", "output", "engine", "transport"]),
+    ("where images are", &["layout", "registry", "output", "transport"]),
     ("what others provide", &["packages", "toolchain"]),
     ("what is wanted", &["config", "settings", "lock"]),
     ("what goes in", &["base", "files", "payload", "vcs", "kubernetes"]),

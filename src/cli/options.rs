@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
 
 use crate::config::OnFailure;
-use crate::engine::Engine;
+use crate::output::engine::Engine;
 use crate::settings::{Flags, Partial};
 
 const PAYLOAD: &str = "Cargo options";

@@ -1,4 +1,4 @@
-//! An image of a layout as a tar archive: the formats `oci-archive` of skopeo and podman, and `docker save`.
+//! `type=oci`: an image of a layout as a tar archive. The formats are `oci-archive` of skopeo and podman, and `docker save`.
 //!
 //! Both are the same file, except that an archive for Docker also has a `manifest.json`, which refers to the same
 //! blobs. The archive's bytes depend only on the image and its names, and it appears by renaming.
@@ -7,14 +7,52 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::OutputError;
+use super::{Fault, Finished, Kind, Opened, OutputError, OutputWriter, Sink, described};
+use crate::host::Host;
 use crate::layer::{Content, Entry, EntryKind, tar};
 use crate::layout::{self, reachable};
 use crate::oci::{Descriptor, Digest, Reference, to_vec};
 use crate::sys::cancel::Cancel;
 use crate::sys::{fs, staging};
+
+/// A layout as a tar archive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ArchiveOutput {
+    /// The file or standard output that it is written to.
+    pub to: Sink,
+}
+
+impl Kind for ArchiveOutput {
+    fn sink(&self) -> Option<&Sink> {
+        Some(&self.to)
+    }
+
+    fn open(&self, host: Host<'_>) -> Result<Opened, Fault> {
+        self.to.check(host.cancel)?;
+        Ok(Opened::Later(Box::new(self.clone())))
+    }
+
+    fn describe(&self, _names: &[String]) -> String {
+        described(self, "OCI archive")
+    }
+}
+
+impl OutputWriter for ArchiveOutput {
+    fn write(
+        &self,
+        from: &Finished<'_>,
+        names: &[String],
+        stdout: &mut dyn Write,
+    ) -> Result<Option<Digest>, Fault> {
+        let archive = Archive { layout: from.layout, root: from.index, names, flavour: Flavour::Oci };
+        archive.write_to(&self.to, stdout, from.host.cancel)?;
+        Ok(None)
+    }
+}
 
 /// An archive to be written.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +85,19 @@ pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
 }
 
 impl Archive<'_> {
+    /// Writes the archive to a file or standard output.
+    pub(super) fn write_to(
+        &self,
+        to: &Sink,
+        stdout: &mut dyn Write,
+        cancel: &Cancel,
+    ) -> Result<(), OutputError> {
+        match to {
+            Sink::File(path) => self.write(path, cancel),
+            Sink::Stdout => self.stream(stdout, cancel),
+        }
+    }
+
     /// Writes the archive to a file.
     pub(crate) fn write(&self, path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
         staging::write(path, 0o644, cancel, |file| self.stream(file, cancel))

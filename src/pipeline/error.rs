@@ -2,14 +2,14 @@
 
 use super::check::CheckError;
 use crate::base::BaseError;
-use crate::engine::EngineError;
 use crate::error::{ExitCode, Explain, Snippet};
 use crate::files::FilesError;
 use crate::image::ImageError;
 use crate::layer;
 use crate::layout::LayoutError;
 use crate::lock::LockError;
-use crate::output::OutputError;
+use crate::output::engine::EngineError;
+use crate::output::{Fault, OutputError};
 use crate::payload::{CompileError, PayloadError, UnitError};
 use crate::pipeline::probe::FactsError;
 use crate::plan::PlanError;
@@ -121,4 +121,15 @@ build_error! {
     Registry(RegistryError),
     /// The run was stopped.
     Cancelled(Cancelled),
+}
+
+impl From<Fault> for BuildError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Output(error) => Self::Output(error),
+            Fault::Layout(error) => Self::Layout(error),
+            Fault::Engine(error) => Self::Engine(error),
+            Fault::Registry(error) => Self::Registry(error),
+        }
+    }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::oci::Reference;
-use crate::oci::name::ImageName;
 
 use super::annotation::Annotations;
 use super::error::{Error, Problem};
 use super::output::{self, Parsed};
 use super::resolve::{Found, Sources, parsed};
-use super::{Compression, Output, OutputKind, Sink, values};
+use super::{Compression, values};
 use crate::origin::Origin;
+use crate::output::{EngineOutput, Output, OutputKind, RegistryOutput, Sink, Unfit};
 
 /// An output, with its origin.
 pub(super) struct Wanted {
@@ -33,12 +33,12 @@ impl<'a> Sources<'a> {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         if let Some(engine) = self.flags.load {
-            let output = Output::new(OutputKind::Engine { engine });
+            let output = Output::new(OutputKind::Engine(EngineOutput { engine }));
             let parsed = Parsed { output, compression: None, annotations: Vec::new() };
             outputs.push(Wanted { parsed, origin: Origin::Flag("--load") });
         }
         if self.flags.push {
-            let output = Output::new(OutputKind::Registry { by_digest: false });
+            let output = Output::new(OutputKind::Registry(RegistryOutput { by_digest: false }));
             let parsed = Parsed { output, compression: None, annotations: Vec::new() };
             outputs.push(Wanted { parsed, origin: Origin::Flag("--push") });
         }
@@ -104,17 +104,11 @@ pub(super) fn check_outputs(outputs: &[Wanted], tags: &[String], platforms: usiz
     let mut streams = 0;
     for wanted in outputs {
         let output = &wanted.parsed.output;
-        if let OutputKind::Registry { by_digest } = output.kind {
-            let names = if output.names.is_empty() { tags } else { &output.names };
-            check_push(names, by_digest).map_err(|problem| problem.at(&wanted.origin))?;
-        }
         streams += u32::from(output.sink() == Some(&Sink::Stdout));
         if streams > 1 {
             return Err(Problem::TwoStreams.at(&wanted.origin));
         }
-        if matches!(output.kind, OutputKind::DockerArchive { .. }) && platforms > 1 {
-            return Err(Problem::OnePlatform { platforms }.at(&wanted.origin));
-        }
+        output.check(tags, platforms).map_err(|unfit| Problem::from(unfit).at(&wanted.origin))?;
         let same = |other: &&Wanted| output.path().is_some() && other.parsed.output.path() == output.path();
         if let Some(path) = output.path()
             && outputs.iter().filter(same).any(|other| other.parsed.output != *output)
@@ -126,27 +120,14 @@ pub(super) fn check_outputs(outputs: &[Wanted], tags: &[String], platforms: usiz
     Ok(())
 }
 
-/// Checks that there is a repository to push to, and no tag if there must not be one.
-fn check_push(names: &[String], by_digest: bool) -> Result<(), Problem> {
-    let wrong = |given: &str, remedy| values::form("a repository to push to", given, remedy);
-    if names.is_empty() {
-        return Err(Problem::NoName);
-    }
-    for name in names {
-        match name.parse::<ImageName>() {
-            Ok(image) if by_digest && image.tag.is_some() => {
-                return Err(wrong(name, "leave the tag out: `push-by-digest` is for an image without one"));
-            }
-            Ok(_) => {}
-            Err(_) => {
-                return Err(wrong(
-                    name,
-                    "write the registry and the repository: `registry.example/team/app:1.0`",
-                ));
-            }
+impl From<Unfit> for Problem {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::NoName => Self::NoName,
+            Unfit::Name { name, remedy } => values::form("a repository to push to", &name, remedy),
+            Unfit::OnePlatform { platforms } => Self::OnePlatform { platforms },
         }
     }
-    Ok(())
 }
 
 /// Removes duplicates and sorts the outputs.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Partial;
 use crate::config::OnFailure;
-use crate::engine::Engine;
+use crate::output::engine::Engine;
 
 /// The options of the command line, which `cli` makes from clap's types. A field is empty if the option was not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

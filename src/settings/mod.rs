@@ -39,8 +39,12 @@ mod tests;
 mod values;
 
 pub use crate::config::OnFailure;
-pub use crate::engine::Engine;
 pub use crate::image::{Healthcheck, ImageSettings};
+pub use crate::output::engine::Engine;
+pub use crate::output::{
+    ArchiveOutput, DirectoryOutput, DockerArchiveOutput, EngineOutput, LayoutOutput, Output, OutputKind,
+    RegistryOutput, Sink, TarOutput,
+};
 pub use crate::packages::{PackagesSettings, PackagesSources};
 pub use crate::toolchain::ToolchainChoice;
 pub use crate::toolchain::provided::{ProvidedSettings, ProvidedWay};
@@ -50,7 +54,6 @@ pub use error::{Error, Problem};
 pub use flags::Flags;
 pub(crate) use flags::VARIABLES;
 pub use lock::LockSettings;
-pub use output::{Output, OutputKind, Sink};
 pub use resolve::{Host, resolve, resolve_machine};
 pub(crate) use resolve::{resolve_age, resolve_most, resolve_timeout};
 

@@ -1,145 +1,16 @@
-//! `--output`: where the image goes, in docker buildx's fields. Pure.
+//! The syntax of `--output`: where the image goes, in docker buildx's fields. Pure.
 //!
 //! Two things differ from buildx, both described in docs/configuration.md: a plain path is an OCI layout, and one build
 //! has one image, so compression and annotations of an output apply to all outputs.
 
-use std::path::{Path, PathBuf};
-
-use serde::Serialize;
+use std::path::Path;
 
 use super::error::Problem;
 use super::{Compression, values};
-use crate::engine::Engine;
-
-/// A destination of the finished image.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Output {
-    /// Its kind.
-    #[serde(flatten)]
-    pub kind: OutputKind,
-    /// `name=`: the image's names there; empty for those of the whole run.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<String>,
-}
-
-/// The kind of an output. Paths are absolute.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum OutputKind {
-    /// An OCI image layout, a directory.
-    Layout {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A layout as a tar archive.
-    Archive {
-        /// The file or standard output that it is written to.
-        to: Sink,
-    },
-    /// An archive that `docker load` reads as well, with one platform.
-    DockerArchive {
-        /// The file or standard output that it is written to.
-        to: Sink,
-    },
-    /// The files of the root filesystem.
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Whether each platform has its own directory in it; by default if there are several.
-        split: Option<bool>,
-    },
-    /// The root filesystem as a tar archive.
-    Tar {
-        /// The file or standard output that it is written to.
-        to: Sink,
-        /// Whether each platform has its own directory in it; by default if there are several.
-        split: Option<bool>,
-    },
-    /// The registries of its names.
-    Registry {
-        /// Whether it is pushed only under its digest.
-        by_digest: bool,
-    },
-    /// The storage of an engine on this machine.
-    Engine {
-        /// Which engine; by default whichever is found.
-        engine: Option<Engine>,
-    },
-}
-
-/// What an archive is written to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sink {
-    /// A file.
-    File(PathBuf),
-    /// Standard output.
-    Stdout,
-}
-
-impl Output {
-    /// An output without names of its own.
-    #[must_use]
-    pub const fn new(kind: OutputKind) -> Self {
-        Self { kind, names: Vec::new() }
-    }
-
-    /// A layout.
-    #[must_use]
-    pub fn layout(path: impl Into<PathBuf>) -> Self {
-        Self::new(OutputKind::Layout { path: path.into() })
-    }
-
-    /// True if it stores the image itself, on this machine's disk or in a registry.
-    #[must_use]
-    pub const fn is_stored(&self) -> bool {
-        match &self.kind {
-            OutputKind::Layout { .. }
-            | OutputKind::Archive { .. }
-            | OutputKind::DockerArchive { .. }
-            | OutputKind::Directory { .. }
-            | OutputKind::Tar { .. }
-            | OutputKind::Registry { .. } => true,
-            OutputKind::Engine { .. } => false,
-        }
-    }
-
-    /// True if it needs the bytes of every layer. A registry may already have some.
-    #[must_use]
-    pub const fn has_content(&self) -> bool {
-        !matches!(self.kind, OutputKind::Registry { .. })
-    }
-
-    /// What its archive is written to; `None` if it is not an archive.
-    #[must_use]
-    pub const fn sink(&self) -> Option<&Sink> {
-        match &self.kind {
-            OutputKind::Archive { to } | OutputKind::DockerArchive { to } | OutputKind::Tar { to, .. } => {
-                Some(to)
-            }
-            OutputKind::Layout { .. }
-            | OutputKind::Directory { .. }
-            | OutputKind::Registry { .. }
-            | OutputKind::Engine { .. } => None,
-        }
-    }
-
-    /// The path that is written to; `None` for standard output and engines.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        match &self.kind {
-            OutputKind::Layout { path } | OutputKind::Directory { path, .. } => Some(path),
-            OutputKind::Archive { .. } | OutputKind::DockerArchive { .. } | OutputKind::Tar { .. } => {
-                match self.sink() {
-                    Some(Sink::File(path)) => Some(path),
-                    Some(Sink::Stdout) | None => None,
-                }
-            }
-            OutputKind::Registry { .. } | OutputKind::Engine { .. } => None,
-        }
-    }
-}
+use crate::output::{
+    ArchiveOutput, DirectoryOutput, DockerArchiveOutput, EngineOutput, LayoutOutput, Output, OutputKind,
+    RegistryOutput, Sink, TarOutput,
+};
 
 /// A parsed output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,12 +49,12 @@ fn form(given: &str, remedy: &'static str) -> Problem {
 pub(super) fn parse(text: &str, dir: &Path) -> Result<Parsed, Problem> {
     let plain = |kind| Parsed { output: Output::new(kind), compression: None, annotations: Vec::new() };
     if text == "-" {
-        return Ok(plain(OutputKind::Tar { to: Sink::Stdout, split: None }));
+        return Ok(plain(OutputKind::Tar(TarOutput { to: Sink::Stdout, split: None })));
     }
     if !text.contains('=') {
         return match text {
             "" => Err(form(text, REMEDY)),
-            path => Ok(plain(OutputKind::Layout { path: dir.join(path) })),
+            path => Ok(plain(OutputKind::Layout(LayoutOutput { path: dir.join(path) }))),
         };
     }
     let fields = Fields::parse(text)?;
@@ -280,26 +151,26 @@ impl Fields {
         match kind {
             Some("registry") => {
                 only(self.push != Some(false), "`type=registry` pushes; leave `push` out")?;
-                Ok(OutputKind::Registry { by_digest: self.by_digest == Some(true) })
+                Ok(OutputKind::Registry(RegistryOutput { by_digest: self.by_digest == Some(true) }))
             }
             Some("image") => {
                 only(
                     self.push == Some(true),
                     "add `push=true`: xbuild has no image store of its own; `--load` loads the image into an engine",
                 )?;
-                Ok(OutputKind::Registry { by_digest: self.by_digest == Some(true) })
+                Ok(OutputKind::Registry(RegistryOutput { by_digest: self.by_digest == Some(true) }))
             }
-            Some("oci") if self.tar == Some(false) => Ok(OutputKind::Layout { path: path()? }),
-            Some("oci") => Ok(OutputKind::Archive { to: sink() }),
+            Some("oci") if self.tar == Some(false) => Ok(OutputKind::Layout(LayoutOutput { path: path()? })),
+            Some("oci") => Ok(OutputKind::Archive(ArchiveOutput { to: sink() })),
             Some("docker") => {
                 only(self.tar != Some(false), "`type=oci,tar=false` is the same directory")?;
                 Ok(match self.dest {
-                    None => OutputKind::Engine { engine: None },
-                    Some(_) => OutputKind::DockerArchive { to: sink() },
+                    None => OutputKind::Engine(EngineOutput { engine: None }),
+                    Some(_) => OutputKind::DockerArchive(DockerArchiveOutput { to: sink() }),
                 })
             }
-            Some("local") => Ok(OutputKind::Directory { path: path()?, split: self.split }),
-            Some("tar") => Ok(OutputKind::Tar { to: sink(), split: self.split }),
+            Some("local") => Ok(OutputKind::Directory(DirectoryOutput { path: path()?, split: self.split })),
+            Some("tar") => Ok(OutputKind::Tar(TarOutput { to: sink(), split: self.split })),
             Some(kind) => Err(Problem::UnknownWord {
                 what: "output type",
                 given: kind.to_owned(),
@@ -374,25 +245,37 @@ mod tests {
     fn outputs_are_buildxs_but_for_a_path_alone() {
         let file = |path: &str| Sink::File(path.into());
         for (text, meant) in [
-            ("out", OutputKind::Layout { path: "/f/out".into() }),
-            ("-", OutputKind::Tar { to: Sink::Stdout, split: None }),
-            ("type=oci,dest=o,tar=false", OutputKind::Layout { path: "/f/o".into() }),
-            ("type=oci,dest=/o.tar", OutputKind::Archive { to: file("/o.tar") }),
-            ("type=oci", OutputKind::Archive { to: Sink::Stdout }),
-            ("type=oci,dest=-", OutputKind::Archive { to: Sink::Stdout }),
-            ("type=docker", OutputKind::Engine { engine: None }),
-            ("type=docker,dest=d.tar", OutputKind::DockerArchive { to: file("/f/d.tar") }),
-            ("type=registry", OutputKind::Registry { by_digest: false }),
-            ("type=image,push=true", OutputKind::Registry { by_digest: false }),
-            ("type=image,push=true,push-by-digest=true", OutputKind::Registry { by_digest: true }),
-            ("type=local,dest=root", OutputKind::Directory { path: "/f/root".into(), split: None }),
+            ("out", OutputKind::Layout(LayoutOutput { path: "/f/out".into() })),
+            ("-", OutputKind::Tar(TarOutput { to: Sink::Stdout, split: None })),
+            ("type=oci,dest=o,tar=false", OutputKind::Layout(LayoutOutput { path: "/f/o".into() })),
+            ("type=oci,dest=/o.tar", OutputKind::Archive(ArchiveOutput { to: file("/o.tar") })),
+            ("type=oci", OutputKind::Archive(ArchiveOutput { to: Sink::Stdout })),
+            ("type=oci,dest=-", OutputKind::Archive(ArchiveOutput { to: Sink::Stdout })),
+            ("type=docker", OutputKind::Engine(EngineOutput { engine: None })),
+            (
+                "type=docker,dest=d.tar",
+                OutputKind::DockerArchive(DockerArchiveOutput { to: file("/f/d.tar") }),
+            ),
+            ("type=registry", OutputKind::Registry(RegistryOutput { by_digest: false })),
+            ("type=image,push=true", OutputKind::Registry(RegistryOutput { by_digest: false })),
+            (
+                "type=image,push=true,push-by-digest=true",
+                OutputKind::Registry(RegistryOutput { by_digest: true }),
+            ),
+            (
+                "type=local,dest=root",
+                OutputKind::Directory(DirectoryOutput { path: "/f/root".into(), split: None }),
+            ),
             (
                 "type=local,dest=root,platform-split=false",
-                OutputKind::Directory { path: "/f/root".into(), split: Some(false) },
+                OutputKind::Directory(DirectoryOutput { path: "/f/root".into(), split: Some(false) }),
             ),
-            ("type=tar,dest=r.tar", OutputKind::Tar { to: file("/f/r.tar"), split: None }),
-            ("type=tar", OutputKind::Tar { to: Sink::Stdout, split: None }),
-            ("type=oci,oci-mediatypes=true,force-compression=0", OutputKind::Archive { to: Sink::Stdout }),
+            ("type=tar,dest=r.tar", OutputKind::Tar(TarOutput { to: file("/f/r.tar"), split: None })),
+            ("type=tar", OutputKind::Tar(TarOutput { to: Sink::Stdout, split: None })),
+            (
+                "type=oci,oci-mediatypes=true,force-compression=0",
+                OutputKind::Archive(ArchiveOutput { to: Sink::Stdout }),
+            ),
         ] {
             assert_eq!(kind(text), Ok(meant), "{text}");
         }

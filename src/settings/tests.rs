@@ -497,7 +497,7 @@ fn outputs_agree_with_each_other_and_with_the_platforms() {
     let settings = resolved("b a a type=oci,dest=x,compression=zstd,annotation-index.k=v load|").unwrap();
     assert_eq!(settings.outputs.len(), 4, "each once: {:?}", settings.outputs);
     assert_eq!(settings.outputs[0], Output::layout("/directory/a"));
-    assert!(matches!(settings.outputs[3].kind, OutputKind::Engine { engine: None }));
+    assert!(matches!(settings.outputs[3].kind, OutputKind::Engine(EngineOutput { engine: None })));
     assert_eq!(settings.compression, Compression::Zstd(None));
     assert_eq!(settings.index_annotations.get("k").map(String::as_str), Some("v"));
     assert_eq!(

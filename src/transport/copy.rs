@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{Blob, Item, Location, Opener, Referrer, Selector, Source, TransportError};
-use crate::engine::{self, Engine, Loadable};
 use crate::event::Reporter;
 use crate::layout::{LayoutWriter, Untagged};
 use crate::oci::{Descriptor, Encoded, Reference, annotation};
 use crate::output::OutputError;
 use crate::output::archive::{self, Archive, Flavour};
+use crate::output::engine::{self, Engine, Loadable};
 use crate::sys::fs;
 use crate::sys::staging::Staging;
 use crate::target::platform::Platform;

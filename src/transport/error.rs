@@ -3,11 +3,11 @@
 use std::io;
 
 use super::LocationError;
-use crate::engine::EngineError;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::layout::{LayoutError, ReadError, Selector};
 use crate::oci::Digest;
 use crate::output::OutputError;
+use crate::output::engine::EngineError;
 use crate::registry::RegistryError;
 use crate::rootfs::StreamError;
 use crate::sys::cancel::Cancelled;

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::EngineError;
 use crate::error::{ExitCode, Explain};
 use crate::image::ImageLayer;
 use crate::layout::LayoutWriter;
 use crate::layout::choose::names_of;
 use crate::oci::{Descriptor, Digest, Encoded, media_type};
 use crate::output::archive::{Archive, Flavour};
+use crate::output::engine::EngineError;
 use crate::registry::{Client, Config};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;

@@ -7,11 +7,10 @@ use clap::Args;
 use crate::cli::context::{Context, Failure, Run};
 use crate::cli::options::BuildOptions;
 use crate::cli::view::{json_text, print};
-use crate::engine::Engine;
 use crate::event::release_lines;
 use crate::pipeline;
 use crate::plan::{CreatedFrom, Plan, PlatformPlan, StandardLibrary};
-use crate::settings::{Output, OutputKind, Settings};
+use crate::settings::Settings;
 use crate::sys::cancel::humantime;
 use crate::text::visible::line;
 
@@ -59,34 +58,13 @@ fn text(plan: &Plan, settings: &Settings) -> String {
         row(&mut text, 0, name, value);
     }
     for output in &plan.outputs {
-        row(&mut text, 0, "output", &output_text(output));
+        row(&mut text, 0, "output", &output.describe());
     }
     for platform in &plan.platforms {
         text.push('\n');
         text += &platform_text(platform);
     }
     text
-}
-
-fn output_text(output: &Output) -> String {
-    let kind = match &output.kind {
-        OutputKind::Layout { .. } => "OCI layout",
-        OutputKind::Archive { .. } => "OCI archive",
-        OutputKind::DockerArchive { .. } => "archive for Docker",
-        OutputKind::Directory { .. } => "root filesystem",
-        OutputKind::Tar { .. } => "archive of the root filesystem",
-        OutputKind::Registry { by_digest } => {
-            let names =
-                if output.names.is_empty() { "its names".to_owned() } else { output.names.join(", ") };
-            let how = if *by_digest { "registry, by digest" } else { "registry" };
-            return format!("{names} ({how})");
-        }
-        OutputKind::Engine { engine } => {
-            return format!("{} (container engine)", engine.map_or("Docker or podman", Engine::program));
-        }
-    };
-    let place = output.path().map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
-    format!("{place} ({kind})")
 }
 
 fn platform_text(plan: &PlatformPlan) -> String {
