@@ -82,15 +82,15 @@ pub mod packages {
         };
         /// Package lists.
         pub mod index {
-            pub use crate::packages::debian::index::Universe;
+            pub use crate::debian::index::Universe;
         }
         /// Relations between packages.
         pub mod relation {
-            pub use crate::packages::debian::relation::parse_groups;
+            pub use crate::debian::relation::parse_groups;
         }
         /// The choice of packages.
         pub mod resolve {
-            pub use crate::packages::debian::resolve::{Request, resolve};
+            pub use crate::debian::resolve::{Request, resolve};
         }
         /// Packages as files.
         pub mod unpack {

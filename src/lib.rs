@@ -150,7 +150,7 @@ pub use xbuild_core::origin;
 pub use xbuild_core::sys::cancel::{Cancel, Cancelled};
 pub use xbuild_core::sys::env::Environment;
 
-pub(crate) use xbuild_core::{archive, elf, layer, machine_paths, sys, text};
+pub(crate) use xbuild_core::{archive, debian, elf, layer, machine_paths, sys, text};
 
 /// What an error tells beside its message: an exit code and the next step.
 pub mod error {

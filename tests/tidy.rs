@@ -45,7 +45,7 @@ const LEVELS: &[(&str, &[&str])] = &[
     ("words", &["error", "text", "origin", "oci"]),
     ("the machine", &["sys"]),
     ("facts as data", &["target"]),
-    ("formats", &["archive", "machine_paths", "layer", "rootfs"]),
+    ("formats", &["archive", "machine_paths", "layer", "rootfs", "debian"]),
     ("what is kept", &["cache"]),
     ("what an image is", &["image", "linkcheck", "event", "host"]),
     ("where images are", &["layout", "registry", "output", "transport"]),
@@ -56,8 +56,20 @@ const LEVELS: &[(&str, &[&str])] = &[
     ("who asks", &["cli", "bin"]),
 ];
 /// The rooms that only compute.
-const PURE: &[&str] =
-    &["elf", "error", "image", "kubernetes", "linkcheck", "lock", "oci", "origin", "plan", "target", "text"];
+const PURE: &[&str] = &[
+    "debian",
+    "elf",
+    "error",
+    "image",
+    "kubernetes",
+    "linkcheck",
+    "lock",
+    "oci",
+    "origin",
+    "plan",
+    "target",
+    "text",
+];
 /// Pure functions of rooms that also do IO.
 const COMPUTES: &[&str] = &[
     "crate::output::archive::familiar",
@@ -99,6 +111,9 @@ const WORDS: &[(&[&str], &[&str])] = &[
         &["alpine", "apk", "apt", "debian", "dpkg"],
         &[
             "src/packages/",
+            "src/core/debian/",
+            "src/core/mod.rs",
+            "src/lib.rs",
             // They type the keys of `targets/*.toml` and of the files that users write.
             "src/core/target/catalog.rs",
             "src/config/",

@@ -9,6 +9,7 @@
 #![allow(clippy::missing_errors_doc, reason = "what `xbuild` passes on has them, the rest is internal")]
 
 pub mod archive;
+pub mod debian;
 pub mod error;
 pub mod layer;
 pub mod machine_paths;

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::archive::{Archive, Index};
-use super::error::{Error, Unknown, Unsatisfied};
+use super::error::{Error, Unknown};
 use super::fetch::Access;
 use super::index::Universe;
 use super::recipe::{ASSEMBLY, RECIPE, Recipe};
-use super::resolve::{self, Chosen, Installed, resolve};
+use super::resolve::{self, Chosen, Installed, ResolveError, Unsatisfied, resolve};
 use super::sources::Mirror;
 use super::urls::Pool;
 use crate::host::Host;
@@ -329,10 +329,10 @@ impl Archive {
                     }
                 }
                 // Not every archive has all of them, and few payloads need one.
-                Err(Error::Unsatisfied(unsatisfied)) => {
+                Err(ResolveError::Unsatisfied(unsatisfied)) => {
                     lacking.insert(library.clone(), unsatisfied);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         let mut packages: Vec<Package> = packages.into_values().collect();

@@ -3,10 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::certificates::CertificateError;
 use super::keys::KeyringError;
+use super::resolve::{ResolveError, Unsatisfied};
 use super::sources::SourceError;
 use super::tree::TreeError;
 use super::unpack::UnpackError;
@@ -254,23 +253,6 @@ pub struct OutOfStep {
     pub found: String,
 }
 
-/// A dependency that cannot be satisfied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{architecture}: {}{wanted}: {reason}", chained(chain))]
-pub struct Unsatisfied {
-    /// The architecture.
-    pub architecture: String,
-    /// The packages that led here, beginning with the requested one.
-    pub chain: Vec<String>,
-    /// The dependency, as the last of them declares it.
-    pub wanted: String,
-    /// Why each alternative failed.
-    pub reason: String,
-    /// Packages of the base that prevent it because they are older or newer than required.
-    #[serde(default)]
-    pub installed: Box<[String]>,
-}
-
 /// A name that no package has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
@@ -414,10 +396,12 @@ impl Error {
     }
 }
 
-fn chained(chain: &[String]) -> String {
-    match chain {
-        [] => String::new(),
-        chain => format!("{} needs ", chain.join(" → ")),
+impl From<ResolveError> for Error {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Unsatisfied(unsatisfied) => unsatisfied.into(),
+            ResolveError::Cancelled(cancelled) => cancelled.into(),
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! | `opened` | a release as a base needs it: its mirrors, and the packages that are chosen or pinned |
 //! | [`freshness`] | whether an archive is out of date |
 //! | [`keys`], [`release`], [`archive`] | who signed a release, how long it is valid, and which indexes it has |
-//! | [`index`], [`relation`], [`resolve`] | which packages exist, and which of them are needed |
+//! | [`index`], [`relation`], [`resolve`] | which packages exist, and which of them are needed: in the package `xbuild-core`, as they read all of an index |
 //! | `fetch` | the network and the cache |
 //! | [`unpack`], [`tree`] | what is in a package, and how packages are merged |
 //! | [`choose`], `recipe` | which packages a base is made of |
@@ -40,7 +40,6 @@ mod examine;
 mod fetch;
 pub(crate) mod freshness;
 pub(crate) mod host;
-pub(crate) mod index;
 pub(crate) mod keys;
 mod listed;
 mod newest;
@@ -48,9 +47,7 @@ mod official;
 mod opened;
 mod options;
 mod recipe;
-pub(crate) mod relation;
 pub(crate) mod release;
-pub(crate) mod resolve;
 pub(crate) mod scripts;
 pub(crate) mod sources;
 mod spelling;
@@ -61,6 +58,8 @@ mod tests;
 pub(crate) mod tree;
 pub(crate) mod unpack;
 pub(crate) mod urls;
+
+pub(crate) use crate::debian::{index, relation, resolve};
 
 pub(crate) use additions::{AdditionsRequest, LAYOUT as ADDITIONS_LAYOUT, assemble_additions};
 pub(crate) use apt_conf::client;

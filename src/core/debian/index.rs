@@ -112,12 +112,21 @@ impl Universe {
     /// # Errors
     ///
     /// If the index cannot be read, if a package in it lacks a field, or if the work is cancelled.
-    pub fn read(&mut self, mirror: &str, index: impl BufRead, cancel: &Cancel) -> Result<(), IndexError> {
+    pub fn read(&mut self, mirror: &str, mut index: impl BufRead, cancel: &Cancel) -> Result<(), IndexError> {
+        self.read_stream(mirror, &mut index, cancel)
+    }
+
+    /// [`Self::read`], compiled once and here.
+    fn read_stream(
+        &mut self,
+        mirror: &str,
+        index: &mut dyn BufRead,
+        cancel: &Cancel,
+    ) -> Result<(), IndexError> {
         let mirror = self.mirrors.iter().position(|known| known == mirror).unwrap_or_else(|| {
             self.mirrors.push(mirror.to_owned());
             self.mirrors.len() - 1
         });
-        let mut index = index;
         let (mut paragraph, mut number) = (String::new(), 0);
         loop {
             let before = paragraph.len();
@@ -329,8 +338,8 @@ fn parse_record(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Stanza, universe};
     use super::*;
+    use crate::debian::testing::{Stanza, universe};
 
     #[test]
     fn reads_folded_fields_and_skips_the_rest() {

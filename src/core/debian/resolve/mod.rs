@@ -24,12 +24,12 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use debversion::Version;
+use serde::{Deserialize, Serialize};
 
 use self::graph::{Graph, Id};
 use self::sweep::sweep;
-use super::error::Error;
 use super::index::{Record, Universe};
-use crate::sys::cancel::Cancel;
+use crate::sys::cancel::{Cancel, Cancelled};
 
 /// What to resolve.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +74,41 @@ impl Installed {
     }
 }
 
+/// A dependency that cannot be satisfied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{architecture}: {}{wanted}: {reason}", chained(chain))]
+pub struct Unsatisfied {
+    /// The architecture.
+    pub architecture: String,
+    /// The packages that led here, beginning with the requested one.
+    pub chain: Vec<String>,
+    /// The dependency, as the last of them declares it.
+    pub wanted: String,
+    /// Why each alternative failed.
+    pub reason: String,
+    /// Packages of the base that prevent it because they are older or newer than required.
+    #[serde(default)]
+    pub installed: Box<[String]>,
+}
+
+fn chained(chain: &[String]) -> String {
+    match chain {
+        [] => String::new(),
+        chain => format!("{} needs ", chain.join(" → ")),
+    }
+}
+
+/// Why packages cannot be chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// Something that is requested, or needed by it, is unavailable.
+    #[error(transparent)]
+    Unsatisfied(#[from] Unsatisfied),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
 /// A package that was chosen.
 #[derive(Clone, Debug)]
 pub struct Chosen<'a> {
@@ -95,7 +130,7 @@ pub fn resolve<'a>(
     universe: &'a Universe,
     request: &Request<'_>,
     cancel: &Cancel,
-) -> Result<Vec<Chosen<'a>>, Error> {
+) -> Result<Vec<Chosen<'a>>, ResolveError> {
     let graph = Graph::new(universe, request, cancel)?;
     let mut asked = Vec::new();
     for name in request.packages {

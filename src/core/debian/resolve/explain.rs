@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::super::error::Unsatisfied;
 use super::super::relation::{Group, Relation, written};
+use super::Unsatisfied;
 use super::graph::{Graph, Id, Need};
 
 /// Something that a package needs and cannot get.

@@ -8,7 +8,7 @@ use std::fmt;
 use debversion::Version;
 
 /// Alternatives, one of which is enough.
-pub(crate) type Group = Vec<Relation>;
+pub type Group = Vec<Relation>;
 
 /// A reference to a package, for or against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl fmt::Display for Operator {
 
 /// A group as in a field: `a (>= 1) | b`.
 #[must_use]
-pub(crate) fn written(group: &[Relation]) -> String {
+pub fn written(group: &[Relation]) -> String {
     group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")
 }
 
