@@ -20,7 +20,6 @@ use crate::sys::{fs, staging};
 
 /// A layout as a tar archive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct ArchiveOutput {
     /// The file or standard output that it is written to.
     pub to: Sink,

@@ -13,7 +13,6 @@ use crate::sys::staging::Staging;
 
 /// The files of the root filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct DirectoryOutput {
     /// The directory.
     pub path: PathBuf,

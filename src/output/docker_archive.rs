@@ -11,7 +11,6 @@ use crate::oci::Digest;
 
 /// An archive that `docker load` reads as well, with one platform.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct DockerArchiveOutput {
     /// The file or standard output that it is written to.
     pub to: Sink,

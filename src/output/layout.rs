@@ -10,7 +10,6 @@ use crate::layout::LayoutWriter;
 
 /// An OCI image layout, a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct LayoutOutput {
     /// The directory.
     pub path: PathBuf,

@@ -14,7 +14,6 @@ use crate::target::platform::Platform;
 
 /// The storage of an engine on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct EngineOutput {
     /// Which engine; by default whichever is found.
     pub engine: Option<Engine>,

@@ -17,7 +17,6 @@ use crate::sys::cancel::Cancel;
 
 /// The registries of its names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct RegistryOutput {
     /// Whether it is pushed only under its digest.
     pub by_digest: bool,
@@ -117,5 +116,18 @@ impl OutputWriter for RegistryOutput {
             push.run(&repository, &tags, from.host.cancel)?;
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Output, OutputKind};
+    use super::*;
+
+    #[test]
+    fn a_plan_names_it_and_its_options() {
+        let output = Output::new(OutputKind::Registry(RegistryOutput { by_digest: true }));
+        let plan = serde_json::to_value(&output).unwrap();
+        assert_eq!(plan, serde_json::json!({ "type": "registry", "by_digest": true }));
     }
 }

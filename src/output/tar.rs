@@ -11,7 +11,6 @@ use crate::sys::staging;
 
 /// The root filesystem as a tar archive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct TarOutput {
     /// The file or standard output that it is written to.
     pub to: Sink,
