@@ -55,6 +55,43 @@ const LEVELS: &[(&str, &[&str])] = &[
     ("what is done", &["plan", "verify", "pipeline", "repro"]),
     ("who asks", &["cli", "bin"]),
 ];
+/// The files of large rooms, from the lowest floor to the highest. A file imports those of lower floors and of its own;
+/// the room's `mod.rs` stands above all.
+const FLOORS: &[(&str, &[&[&str]])] = &[
+    (
+        "registry",
+        &[
+            // Words and errors of the protocol.
+            &["challenge", "error", "labels", "parallel", "parts", "policy", "realm", "tags"],
+            // Requests to one registry, with logins.
+            &["answer", "client", "credentials", "endpoint", "helper", "retry", "token", "trust"],
+            // What is in a repository.
+            &["list", "presence", "repository", "upload"],
+        ],
+    ),
+    (
+        "settings",
+        &[
+            // Where values are from and how they are written.
+            &["annotation", "error", "flags", "platforms", "registries", "sources", "values"],
+            // The settings of one subject each.
+            &["check", "destinations", "image", "lock", "output", "packages", "payload"],
+            // All settings.
+            &["resolve"],
+        ],
+    ),
+    (
+        "cli",
+        &[
+            // What is read from the command line and what is printed.
+            &["log", "options", "render", "view"],
+            // What several commands need.
+            &["context", "images", "manifests", "toolchains"],
+            // A file for each command.
+            &["command"],
+        ],
+    ),
+];
 /// The rooms that only compute.
 const PURE: &[&str] = &[
     "debian",
@@ -287,6 +324,34 @@ const RULES: &[Rule] = &[
         },
         breaks: ("src/layer/mod.rs", "use crate::{oci::Digest, settings::Settings};\n"),
         keeps: ("src/transport/mod.rs", "use crate::{layout::Layout, oci::Digest};\n"),
+    },
+    Rule {
+        name: "a file of a large room imports files of lower floors and of its own",
+        find: |source| {
+            let Some((own_room, floors)) = FLOORS.iter().find(|(name, _)| *name == room(source)) else {
+                return Vec::new();
+            };
+            let dir = format!("src/{own_room}/");
+            let file = source.path.trim_start_matches(&dir);
+            let Some(name) = file.split('/').next().map(|name| name.trim_end_matches(".rs")) else {
+                return Vec::new();
+            };
+            let floor = |name: &str| floors.iter().position(|files| files.contains(&name));
+            let Some(own) = floor(name) else {
+                return if name == "mod" { Vec::new() } else { vec![(1, "it has no floor".to_owned())] };
+            };
+            // Within a file, so many `super::` lead to the room.
+            let up = "super::".repeat(file.trim_end_matches("/mod.rs").split('/').count());
+            let upward = |path: &str| {
+                let below = path.strip_prefix(&format!("crate::{own_room}::"));
+                let below = below.or_else(|| path.strip_prefix(&up));
+                let other = below.and_then(|rest| rest.split("::").next());
+                other.is_some_and(|other| floor(other).is_some_and(|floor| floor > own))
+            };
+            paths(source).into_iter().filter(|(_, path)| upward(path)).collect()
+        },
+        breaks: ("src/registry/client.rs", "use super::repository::Repository;\n"),
+        keeps: ("src/registry/upload.rs", "use super::{client::Call, repository::Repository};\n"),
     },
     Rule {
         name: "no result is thrown away",

@@ -14,7 +14,6 @@ use super::challenge::Challenge;
 use super::credentials::{Found, Keyring};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::repository::Repository;
 use super::retry::{Attempt, Retry};
 use super::token::Tokens;
 use super::trust::{self, Found as Certificates};
@@ -251,12 +250,6 @@ impl Client {
         let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let known = parts.entry(endpoint.base.authority().to_owned()).or_insert(part);
         *known = part.min(*known);
-    }
-
-    /// A repository to read from or to write to.
-    #[must_use]
-    pub fn repository(&self, name: &RepositoryName, access: Access) -> Repository {
-        Repository::new(self.clone(), name.clone(), access)
     }
 
     /// True if every request is refused.

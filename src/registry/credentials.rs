@@ -16,8 +16,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 
 use super::client::Access;
-use super::error::{KnownLogin, RegistryError};
-use super::helper::{self, Helper, HelperAnswer, HelperTrouble, IDENTITY_USER};
+use super::error::{HelperTrouble, KnownLogin, RegistryError};
+use super::helper::{self, Helper, HelperAnswer, IDENTITY_USER};
 use crate::oci::name::RepositoryName;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;

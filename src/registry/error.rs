@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::helper::HelperTrouble;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::Digest;
 use crate::oci::name::InvalidName;
@@ -421,4 +420,61 @@ fn login_hint(registry: &str, login: &KnownLogin) -> String {
         "log in with `docker login {registry}` or `podman login {registry}`, or set \
          XBUILD_REGISTRY_USERNAME and XBUILD_REGISTRY_PASSWORD{also}"
     )
+}
+
+/// A credential helper failed for a registry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the credential helper `{program}`, which {named_in} names for {registry}, {fault}")]
+pub struct HelperTrouble {
+    /// The program.
+    pub program: String,
+    /// The registry.
+    pub registry: String,
+    /// The file that names the program, for messages.
+    pub named_in: String,
+    /// The failure.
+    pub fault: HelperFault,
+}
+
+/// Why a credential helper failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HelperFault {
+    /// Its name is a path.
+    #[error("has a name with a slash in it")]
+    Name,
+    /// There is no such program.
+    #[error("is not installed")]
+    Missing,
+    /// It could not be started.
+    #[error("cannot be started: {0}")]
+    NotStarted(String),
+    /// It ended with an error.
+    #[error("gives no login ({0})")]
+    Failed(String),
+    /// Its answer has another form.
+    #[error("answers with something else than JSON")]
+    NoAnswer,
+    /// It has printed more than any answer has.
+    #[error("writes more than {0} bytes")]
+    TooMuch(u64),
+    /// It took too long.
+    #[error("did not answer within {}", humantime(*.0))]
+    Slow(Duration),
+}
+
+impl HelperTrouble {
+    /// The next step.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let Self { program, registry, named_in, fault } = self;
+        match fault {
+            HelperFault::Missing | HelperFault::Name => format!(
+                "put `{program}` on PATH, or take it out of {named_in} and log in with `docker login {registry}`"
+            ),
+            HelperFault::Slow(_) => {
+                "it may wait for somebody to unlock a keychain; unlock it, or log in without a helper".into()
+            }
+            _ => format!("try it: `echo {registry} | {program} get`, or log in again"),
+        }
+    }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::credentials::{Login, Secret};
-use super::error::RegistryError;
-use crate::sys::cancel::{Cancel, Cancelled, humantime};
+use super::error::{HelperFault, HelperTrouble, RegistryError};
+use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::process::{Command, ProcessError};
 
@@ -21,63 +21,6 @@ pub(super) const IDENTITY_USER: &str = "<token>";
 const HUB: &str = "https://index.docker.io/v1/";
 /// The messages of helpers that have no login. docker's own library of helpers compares with these texts, too.
 const NOTHING: [&str; 2] = ["credentials not found", "no credentials server URL"];
-
-/// A credential helper failed for a registry.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the credential helper `{program}`, which {named_in} names for {registry}, {fault}")]
-pub struct HelperTrouble {
-    /// The program.
-    pub program: String,
-    /// The registry.
-    pub registry: String,
-    /// The file that names the program, for messages.
-    pub named_in: String,
-    /// The failure.
-    pub fault: HelperFault,
-}
-
-/// Why a credential helper failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HelperFault {
-    /// Its name is a path.
-    #[error("has a name with a slash in it")]
-    Name,
-    /// There is no such program.
-    #[error("is not installed")]
-    Missing,
-    /// It could not be started.
-    #[error("cannot be started: {0}")]
-    NotStarted(String),
-    /// It ended with an error.
-    #[error("gives no login ({0})")]
-    Failed(String),
-    /// Its answer has another form.
-    #[error("answers with something else than JSON")]
-    NoAnswer,
-    /// It has printed more than any answer has.
-    #[error("writes more than {0} bytes")]
-    TooMuch(u64),
-    /// It took too long.
-    #[error("did not answer within {}", humantime(*.0))]
-    Slow(Duration),
-}
-
-impl HelperTrouble {
-    /// The next step.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        let Self { program, registry, named_in, fault } = self;
-        match fault {
-            HelperFault::Missing | HelperFault::Name => format!(
-                "put `{program}` on PATH, or take it out of {named_in} and log in with `docker login {registry}`"
-            ),
-            HelperFault::Slow(_) => {
-                "it may wait for somebody to unlock a keychain; unlock it, or log in without a helper".into()
-            }
-            _ => format!("try it: `echo {registry} | {program} get`, or log in again"),
-        }
-    }
-}
 
 /// A helper and the registry that it is asked about.
 pub(super) struct Helper<'a> {

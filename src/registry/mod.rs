@@ -50,8 +50,7 @@ mod upload;
 
 pub use crate::sys::http::Patience;
 pub use client::{Access, Client, Config};
-pub use error::{KnownLogin, Limited, RegistryError};
-pub use helper::{HelperFault, HelperTrouble};
+pub use error::{HelperFault, HelperTrouble, KnownLogin, Limited, RegistryError};
 pub(crate) use list::referrers_tag;
 pub use policy::RegistrySettings;
 pub use repository::Repository;

@@ -32,6 +32,14 @@ pub struct Repository {
     labels: Labels,
 }
 
+impl Client {
+    /// A repository to read from or to write to.
+    #[must_use]
+    pub fn repository(&self, name: &RepositoryName, access: Access) -> Repository {
+        Repository::new(self.clone(), name.clone(), access)
+    }
+}
+
 impl Repository {
     pub(super) fn new(client: Client, name: RepositoryName, access: Access) -> Self {
         Self { client, name, access, labels: Labels::default() }

@@ -7,7 +7,7 @@ use crate::oci::Reference;
 use super::annotation::Annotations;
 use super::error::{Error, Problem};
 use super::output::{self, Parsed};
-use super::resolve::{Found, Sources, parsed};
+use super::sources::{Found, Sources, parsed};
 use super::{Compression, values};
 use crate::origin::Origin;
 use crate::output::{EngineOutput, Output, OutputKind, RegistryOutput, Sink, Unfit};

@@ -8,7 +8,7 @@ use crate::target::platform::Platform;
 
 use super::annotation::Annotations;
 use super::error::{Error, Problem};
-use super::resolve::Sources;
+use super::sources::Sources;
 use super::{FileSettings, Owner, values};
 use crate::image::{Healthcheck, ImageSettings};
 use crate::origin::{Origin, Source};

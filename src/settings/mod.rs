@@ -34,6 +34,7 @@ mod payload;
 mod platforms;
 mod registries;
 mod resolve;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -54,8 +55,9 @@ pub use error::{Error, Problem};
 pub use flags::Flags;
 pub(crate) use flags::VARIABLES;
 pub use lock::LockSettings;
-pub use resolve::{Host, resolve, resolve_machine};
+pub use resolve::{resolve, resolve_machine};
 pub(crate) use resolve::{resolve_age, resolve_most, resolve_timeout};
+pub use sources::Host;
 
 /// The platforms that are built by default.
 pub const DEFAULT_PLATFORMS: &[&str] = &["linux/amd64", "linux/arm/v7", "linux/arm64"];

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::error::{Error, Problem};
 use super::flags::Flags;
 use super::platforms::known_platform;
-use super::resolve::Sources;
+use super::sources::Sources;
 use super::{BaseSource, values};
 use crate::config::Text;
 use crate::origin::Origin;

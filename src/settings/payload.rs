@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::PayloadSettings;
-use super::resolve::Sources;
+use super::sources::Sources;
 use crate::config::ProjectFile;
 
 impl Sources<'_> {

@@ -119,6 +119,13 @@ impl Packing {
 
     /// Decompresses a stream. It reads all members, frames or streams, as parallel compressors write many of them.
     fn decode<'a>(self, bytes: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
+        let decoder = self.decoder(bytes, XZ_MEMORY << 10)?;
+        Ok(if self == Self::Xz { Box::new(Bounded(decoder)) } else { decoder })
+    }
+
+    /// The decoder of a compression. It reads all members, frames or streams. xz may take `memory` KiB; beyond that the
+    /// error is of the kind [`io::ErrorKind::OutOfMemory`].
+    pub fn decoder<'a>(self, bytes: Box<dyn Read + 'a>, memory: u32) -> io::Result<Box<dyn Read + 'a>> {
         if self == Self::Plain {
             return Ok(bytes);
         }
@@ -127,7 +134,7 @@ impl Packing {
             Self::Plain => Box::new(bytes),
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
             Self::Zstd => Box::new(zstd::Decoder::with_buffer(bytes)?),
-            Self::Xz => Box::new(Bounded(lzma_rust2::XzReader::new_mem_limit(bytes, true, XZ_MEMORY << 10))),
+            Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(bytes, true, memory)),
             Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(bytes)),
         })
     }

@@ -1,6 +1,6 @@
 //! The verified releases of some sources, and their packages for an architecture.
 
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::index::{IndexError, Universe};
 use super::keys::Keyring;
 use super::release::{File, Release};
 use super::sources::{Mirror, Source};
+use crate::archive::Packing;
 use crate::event::{Event, Reporter};
 use crate::host::Host;
 use crate::sys::threads::{self, Task};
@@ -181,12 +182,11 @@ impl Index<'_> {
     ) -> Result<(), Error> {
         let source = &self.suite.source;
         let bytes = self.bytes(architecture, access)?;
-        let reader: Box<dyn Read> = match self.compression {
-            Compression::Xz => {
-                Box::new(lzma_rust2::XzReader::new_mem_limit(bytes.as_slice(), true, XZ_MEMORY))
-            }
-            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(bytes.as_slice())),
+        let packing = match self.compression {
+            Compression::Xz => Packing::Xz,
+            Compression::Gzip => Packing::Gzip,
         };
+        let reader = packing.decoder(Box::new(bytes.as_slice()), XZ_MEMORY)?;
         let reader = Bounded::new(reader, self.limit, access.host.cancel);
         universe.read(&source.mirror, BufReader::with_capacity(64 << 10, reader), access.host.cancel).map_err(
             |error| match (access.host.cancel.check(), error) {

@@ -12,6 +12,7 @@ use object::read::archive::ArchiveFile;
 use tar::EntryType;
 
 use super::bounded::{Bounded, Fault};
+use crate::archive::Packing;
 use crate::layer::{Content, Entry, EntryKind};
 use crate::sys::cancel::{Cancel, Cancelled};
 
@@ -138,16 +139,16 @@ pub fn unpack(
 
 /// Decompresses a member, whose suffix names its compression.
 fn decoder<'a>(suffix: &str, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, UnpackError> {
-    Ok(match suffix {
-        "" => Box::new(bytes),
-        ".xz" => Box::new(lzma_rust2::XzReader::new_mem_limit(bytes, true, XZ_MEMORY)),
-        ".gz" => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
-        ".zst" => Box::new(
-            zstd::stream::read::Decoder::new(bytes)
-                .map_err(|source| UnpackError::Broken { archive: "data", source })?,
-        ),
+    let packing = match suffix {
+        "" => Packing::Plain,
+        ".xz" => Packing::Xz,
+        ".gz" => Packing::Gzip,
+        ".zst" => Packing::Zstd,
         other => return Err(UnpackError::NotAPackage(format!("its archives are compressed as `{other}`"))),
-    })
+    };
+    packing
+        .decoder(Box::new(bytes), XZ_MEMORY)
+        .map_err(|source| UnpackError::Broken { archive: "data", source })
 }
 
 type TarEntry<'a, 'r> = tar::Entry<'a, &'r mut dyn Read>;

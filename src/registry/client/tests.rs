@@ -9,6 +9,7 @@ use super::*;
 use crate::error::{ExitCode, Explain};
 use crate::oci::name::Wanted;
 use crate::oci::{Descriptor, Digest};
+use crate::registry::Repository;
 use crate::registry::answer::parse_error_document;
 use crate::sys::clock;
 use crate::sys::loopback::{Reply, Server};

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use super::WayError;
+use crate::archive::Packing;
 use crate::error::ExitCode;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs::{self, PermissionsExt};
@@ -132,7 +133,8 @@ pub(super) fn tar_xz(archive: &Path, root: &Path, cancel: &Cancel) -> Result<(),
 
 fn untar(archive: &Path, sink: &mut Sink<'_>) -> Result<(), Fault> {
     let file = io::BufReader::new(fs::File::open(archive)?);
-    let mut tar = tar::Archive::new(lzma_rust2::XzReader::new(file, true));
+    // The archive is signed, so its memory is not limited.
+    let mut tar = tar::Archive::new(Packing::Xz.decoder(Box::new(file), u32::MAX)?);
     for entry in tar.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
