@@ -69,7 +69,7 @@ pub mod output {
     }
     /// Root filesystems.
     pub mod rootfs {
-        pub use crate::output::rootfs::{Image, write_dir, write_tar};
+        pub use crate::rootfs::unpack::{Image, write_dir, write_tar};
     }
 }
 

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Fault, Finished, Kind, Opened, OutputError, OutputWriter, described, rootfs};
+use super::{Fault, Finished, Kind, Opened, OutputError, OutputWriter, described};
 use crate::event::{Event, Level};
 use crate::host::Host;
 use crate::oci::Digest;
+use crate::rootfs::unpack;
 use crate::sys::staging::Staging;
 
 /// The files of the root filesystem.
@@ -43,7 +44,7 @@ impl OutputWriter for DirectoryOutput {
         _stdout: &mut dyn Write,
     ) -> Result<Option<Digest>, Fault> {
         let Host { cancel, reporter, .. } = from.host;
-        let skipped = rootfs::write_dir(&from.filesystems(), self.split, &self.path, cancel)
+        let skipped = unpack::write_dir(&from.filesystems(), self.split, &self.path, cancel)
             .map_err(OutputError::from)?;
         if !skipped.is_empty() {
             let text = format!("devices and pipes are not written to a directory: {}", skipped.join(", "));

@@ -14,7 +14,6 @@ mod load;
 pub(crate) mod push;
 mod registry;
 pub(crate) mod report;
-pub(crate) mod rootfs;
 mod tar;
 
 use std::io::{self, Write};
@@ -37,6 +36,7 @@ use crate::layer;
 use crate::layout::{LayoutError, LayoutWriter, ReadError, blob};
 use crate::oci::{Descriptor, Digest, PlatformFields};
 use crate::registry::{Client, RegistryError};
+use crate::rootfs::unpack;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs::LockError;
 use engine::EngineError;
@@ -271,14 +271,14 @@ pub(crate) struct Finished<'a> {
 
 impl Finished<'_> {
     /// The images' layers, with their paths in the layout.
-    fn filesystems(&self) -> Vec<rootfs::Image> {
+    fn filesystems(&self) -> Vec<unpack::Image> {
         let layers = |image: &Image| {
             let layers = image.layers.iter();
             layers
                 .map(|layer| (layer.descriptor.clone(), blob(self.layout, &layer.descriptor.digest)))
                 .collect()
         };
-        let image = |image: &Image| rootfs::Image { platform: image.platform.clone(), layers: layers(image) };
+        let image = |image: &Image| unpack::Image { platform: image.platform.clone(), layers: layers(image) };
         self.images.iter().map(image).collect()
     }
 }
@@ -330,7 +330,7 @@ pub enum OutputError {
     Archive(#[from] layer::Error),
     /// A root filesystem could not be written.
     #[error(transparent)]
-    Rootfs(#[from] rootfs::RootfsError),
+    Rootfs(#[from] unpack::RootfsError),
     /// A document of the layout has become invalid since it was verified.
     #[error("the document {digest} is not valid: {source}")]
     Document {

@@ -4,9 +4,10 @@ use std::io::{BufWriter, Write};
 
 use serde::Serialize;
 
-use super::{Fault, Finished, Kind, Opened, OutputError, OutputWriter, Sink, described, rootfs};
+use super::{Fault, Finished, Kind, Opened, OutputError, OutputWriter, Sink, described};
 use crate::host::Host;
 use crate::oci::Digest;
+use crate::rootfs::unpack;
 use crate::sys::staging;
 
 /// The root filesystem as a tar archive.
@@ -42,9 +43,9 @@ impl OutputWriter for TarOutput {
     ) -> Result<Option<Digest>, Fault> {
         let (images, cancel) = (from.filesystems(), from.host.cancel);
         match &self.to {
-            Sink::Stdout => rootfs::write_tar(&images, self.split, stdout, cancel),
+            Sink::Stdout => unpack::write_tar(&images, self.split, stdout, cancel),
             Sink::File(path) => staging::write(path, 0o644, cancel, |file| {
-                rootfs::write_tar(&images, self.split, &mut BufWriter::new(file), cancel)
+                unpack::write_tar(&images, self.split, &mut BufWriter::new(file), cancel)
             }),
         }
         .map_err(OutputError::from)?;

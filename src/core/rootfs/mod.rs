@@ -19,6 +19,7 @@ mod scan;
 mod system;
 #[cfg(test)]
 mod tests;
+pub mod unpack;
 
 use std::io;
 
