@@ -27,7 +27,7 @@ const SOURCES: [&str; 14] =
     ["rs", "c", "h", "cc", "cpp", "cxx", "hh", "hpp", "hxx", "inc", "ipp", "s", "S", "asm"];
 
 /// The paths below some directories that are in the loaded segments of a program: the part of each path that exists on
-/// this machine, sorted, each once, at most [`MOST_PATHS`].
+/// this machine, sorted, each once, at most `MOST_PATHS`.
 pub fn find(bytes: &[u8], dirs: &[PathBuf]) -> Result<Vec<PathBuf>, ParseError> {
     let mut found = BTreeSet::new();
     for loaded in elf::loaded(bytes)? {

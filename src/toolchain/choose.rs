@@ -19,7 +19,7 @@ pub enum Linker {
 }
 
 impl Linker {
-    /// True if it is what xbuild finds or provides: see [`provided`](super::provided).
+    /// True if it is what xbuild finds or provides: see `provided`.
     #[must_use]
     pub fn is_provided(self) -> bool {
         self == Self::Zig

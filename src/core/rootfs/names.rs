@@ -398,7 +398,7 @@ impl<T> Names<T> {
     }
 }
 
-/// See [`Names::iter`].
+/// See [`Names::entries`].
 pub struct Paths<'a, T> {
     names: &'a Names<T>,
     path: String,

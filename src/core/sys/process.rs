@@ -37,7 +37,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// A program to run, its arguments and the changes to its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The program: a path, or a name that is looked up with [`find`].
+    /// The program: a path, or a name that is looked up with `find`.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
@@ -116,7 +116,7 @@ pub enum Line {
     Stderr(Vec<u8>),
 }
 
-/// Looks up a program as [`find`] does; `None` if it does not exist.
+/// Looks up a program as `find` does; `None` if it does not exist.
 pub fn find_any(program: &Path, path: Option<&OsStr>) -> Result<Option<PathBuf>, ProcessError> {
     match find(program, path) {
         Ok(found) => Ok(Some(found)),

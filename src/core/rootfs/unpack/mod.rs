@@ -1,7 +1,7 @@
 //! The root filesystem that an image's layers result in: as files in a directory (`type=local`), or as a tar archive
 //! (`type=tar`).
 //!
-//! Layers are read twice, as streams. The first pass reads their headers, from which [`tree`] determines the files that
+//! Layers are read twice, as streams. The first pass reads their headers, from which `tree` determines the files that
 //! remain when all layers are applied. The second pass reads the content, and writes only that of the remaining files.
 //! A directory is written without following links, so that no layer can write outside of it.
 
