@@ -96,8 +96,7 @@
 //! | [`config`], [`settings`] | the configuration: the files' content, and the settings that result from all sources |
 //! | [`plan`], [`pipeline`] | what will be done, and doing it |
 //! | [`transport`], [`registry`] | existing images, and the protocol of registries |
-//! | [`verify`], [`linkcheck`], [`rootfs`] | whether an image is consistent and runs, and the files on its root
-//! filesystem |
+//! | [`verify`], [`linkcheck`], [`rootfs`] | whether an image is consistent and runs, and the files on its root filesystem |
 //! | [`oci`], [`target`], [`origin`], [`event`], [`error`], [`Cancel`], [`Environment`] | types that all of these use |
 //! | [`cli`] | the programs `xbuild` and `cargo xbuild` |
 //!
@@ -107,7 +106,7 @@
 //! |---|---|
 //! | `text` | text for users |
 //! | `sys` | the machine |
-//! | `archive`, `machine_paths`, `layer`, `elf` | formats; with the two rows above, the packages `xbuild-core` and `xbuild-elf` |
+//! | `archive`, `machine_paths`, `layer`, `debian`, `elf` | formats; with the two rows above, the packages `xbuild-core` and `xbuild-elf` |
 //! | `cache`, `host` | what is stored between runs, and what all work needs as one value |
 //! | `image` | the documents of an image |
 //! | `layout`, `output` | storage of images |

@@ -2,7 +2,7 @@
 //!
 //! It is a package of its own for the compiler's sake. These rooms handle each byte of each image and are compiled with
 //! full optimisation, which costs most of the time that compiling xbuild takes; the others call them and are compiled
-//! without. A change in one half also leaves the other compiled.
+//! without. A change in the others leaves these compiled.
 //!
 //! `xbuild` passes on a part of it as its own interface. What is public beyond that is internal.
 

@@ -5,13 +5,13 @@
 
 pub(crate) mod cargo;
 
-pub(crate) use cargo::{CompileRequest, Product, Unit, compile, machine_dirs};
-pub(crate) use cargo::{Error as CompileError, UnitError};
-pub(crate) use cargo::{configuration, graph, metadata, processor, project, spec};
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+pub(crate) use cargo::{CompileRequest, Product, Unit, compile, machine_dirs};
+pub(crate) use cargo::{Error as CompileError, UnitError};
+pub(crate) use cargo::{configuration, graph, metadata, processor, project, spec};
 
 use crate::elf::{self, Elf};
 use crate::error::{ExitCode, Explain, io_hint};

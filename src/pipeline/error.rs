@@ -93,7 +93,7 @@ build_error! {
     Plan(PlanError),
     /// Configured files.
     Files(FilesError),
-    /// zig could not be provided.
+    /// The toolchain that links could not be provided.
     Provide(toolchain::provided::ProvideError),
     /// The Rust toolchain, or a standard library of it.
     Rust(toolchain::rust::Error),

@@ -90,7 +90,7 @@ impl Locking {
             return refuse(&self.shown, differences);
         }
         for difference in &differences {
-            // A zig that is not the pinned one is never used.
+            // A provided toolchain that is not the pinned one is never used.
             if let Difference::Toolchain { name: name @ "rust", from: Some(_), .. } = difference {
                 note(
                     reporter,

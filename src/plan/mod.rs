@@ -103,11 +103,11 @@ pub struct PlatformPlan {
     pub target: &'static Target,
     /// Why this triple.
     pub triple_from: String,
-    /// What links, and compiles C code if it is zig.
+    /// What links, and also compiles C code if xbuild provides it.
     pub linker: Linker,
     /// Why this linker.
     pub linker_from: String,
-    /// The glibc that zig links programs for; `None` if they do not use it, or if another linker decides.
+    /// The glibc that programs are linked for; `None` if they do not use it, or if another linker decides.
     pub glibc: Option<GlibcVersion>,
     /// Why this version.
     pub glibc_from: Option<String>,

@@ -1,13 +1,12 @@
 //! The settings of the link check.
 
-use crate::config::{AllowTable, Document, ProjectFile};
-use crate::linkcheck::{self, Allowance, CheckMode};
-use crate::sys::env::Environment;
-
 use super::error::{Error, Problem};
 use super::flags::Flags;
 use super::platforms::known_platform;
+use crate::config::{AllowTable, Document, ProjectFile};
+use crate::linkcheck::{self, Allowance, CheckMode};
 use crate::origin::Origin;
+use crate::sys::env::Environment;
 
 /// The link check of finished images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

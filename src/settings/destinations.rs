@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::oci::Reference;
-
 use super::annotation::Annotations;
 use super::error::{Error, Problem};
 use super::output::{self, Parsed};
 use super::sources::{Found, Sources, parsed};
 use super::{Compression, values};
+use crate::oci::Reference;
 use crate::origin::Origin;
 use crate::output::{EngineOutput, Output, OutputKind, RegistryOutput, Sink, Unfit};
 

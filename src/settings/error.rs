@@ -1,12 +1,11 @@
 //! Errors in values, wherever they were set.
 
+use super::Compression;
 use crate::error::{ExitCode, Explain, Snippet};
 use crate::oci::name::InvalidName;
+use crate::origin::Origin;
 use crate::target::catalog::Target;
 use crate::target::platform::{ParseError, Platform};
-
-use super::Compression;
-use crate::origin::Origin;
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

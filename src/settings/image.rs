@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::config::{Document, FileTable, HealthcheckTable, ImageTable, Port, ProjectFile, Text};
-use crate::target::platform::Platform;
-
 use super::annotation::Annotations;
 use super::error::{Error, Problem};
 use super::sources::Sources;
 use super::{FileSettings, Owner, values};
+use crate::config::{Document, FileTable, HealthcheckTable, ImageTable, Port, ProjectFile, Text};
 use crate::image::{Healthcheck, ImageSettings};
 use crate::origin::{Origin, Source};
+use crate::target::platform::Platform;
 
 /// A table and the document that it is from, in the order of precedence.
 type Layer<'a> = (&'a Document<ProjectFile>, &'a ImageTable);

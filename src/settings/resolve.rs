@@ -4,11 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Document, Project, ProjectFile, Text, UserFile};
-use crate::sys::env::Environment;
-use crate::target::catalog::{self, Libc, Target};
-use crate::target::platform::Platform;
-
 use super::annotation::Annotations;
 use super::destinations::{check_outputs, sorted};
 use super::error::{Error, Problem};
@@ -19,8 +14,12 @@ use super::{
     BaseSource, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, LockSettings, Machine, PlatformSettings,
     Settings, check, image, packages, registries, values,
 };
+use crate::config::{Document, Project, ProjectFile, Text, UserFile};
 use crate::origin::{Origin, Sourced};
 use crate::packages::{PackagesSettings, PackagesSources};
+use crate::sys::env::Environment;
+use crate::target::catalog::{self, Libc, Target};
+use crate::target::platform::Platform;
 use crate::toolchain::ToolchainChoice;
 use crate::toolchain::provided::{ProvidedSettings, ProvidedWay};
 

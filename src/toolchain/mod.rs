@@ -2,7 +2,8 @@
 //!
 //! [`zig`] compiles C and C++ and links; [`rust`] is always the project's own toolchain, to which only standard
 //! libraries are added. Facts about them are data: `toolchains/*.toml`. Nothing is installed into the system and
-//! nothing needs root. Others know of zig only what [`provided`] passes on, and choose a linker by [`choose()`]. Clang with a sysroot is deliberately absent; it would become a separate module beside these two.
+//! nothing needs root. Others know of zig only what [`provided`] passes on, and choose a linker by [`choose()`]. Clang
+//! with a sysroot is deliberately absent; it would become a separate module beside these two.
 
 mod choose;
 pub(crate) mod driver;

@@ -17,13 +17,12 @@ use serde::Serialize;
 
 use crate::cli::options::{Color, Progress, ViewOptions};
 use crate::cli::{log, render};
-use human::{Plain, Terminal, Verbosity};
-use json::Json;
-
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::event::{Event, Level, Reporter};
 use crate::sys::cancel::Tell;
 use crate::sys::env::{self, Environment};
+use human::{Plain, Terminal, Verbosity};
+use json::Json;
 
 /// Why nothing can be shown.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! The types are our own and small. General libraries store annotations in hash maps, so that one document has many
 //! encodings, and drop fields that they don't know. Here maps are sorted and unknown fields survive. A document is
 //! encoded once and passed on with its descriptor ([`Encoded`]), so a parsed manifest is never serialised again to
-//! learn its digest. `tests` reads what we write with `oci-spec`.
+//! learn its digest. `image` reads what we write with `oci-spec`.
 //!
 //! This room imports no other and does no IO.
 

@@ -1,7 +1,7 @@
-//! The data about targets and toolchains: `targets/*.toml` and `toolchains/*.toml`, embedded.
+//! The data about targets: `targets/*.toml`, embedded.
 //!
-//! Facts about a triple or a tool are data. To add a target, add a file; no code anywhere compares a triple's text. No
-//! IO: the files are part of the binary.
+//! Facts about a triple are data. To add a target, add a file; no code anywhere compares a triple's text. No IO: the
+//! files are part of the binary.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -75,6 +75,7 @@ pub(crate) fn metadata(
     metadata_by(&rust.cargo, manifest, settings, cancel, reporter)
 }
 
+/// The same by this cargo.
 fn metadata_by(
     cargo: &Path,
     manifest: &Path,

@@ -94,7 +94,7 @@ pub(crate) struct Unit {
     pub platform: Platform,
     /// The target.
     pub target: &'static Target,
-    /// The glibc that zig links for; `None` for musl and where another linker decides.
+    /// The glibc that programs are linked for; `None` for musl and where another linker decides.
     pub glibc: Option<GlibcVersion>,
     /// Where the standard library comes from.
     pub standard: Standard,

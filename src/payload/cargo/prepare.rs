@@ -23,7 +23,7 @@ use crate::toolchain::rust::{RustData, Standard};
 
 /// A unit with everything that cargo is given for it.
 pub(super) struct PreparedUnit {
-    /// The wrapper, if zig links.
+    /// The wrapper, if the provided toolchain links.
     pub(super) wrapper: Option<Wrapper>,
     /// rustc's flags.
     flags: Flags,
@@ -129,7 +129,7 @@ fn rustc_variable(
     Ok(rustc.into())
 }
 
-/// The directory with zig's own files, if zig links something.
+/// The directory with the provided toolchain's own files, if it links something.
 fn library_of_toolchain(request: &CompileRequest<'_>) -> Result<Option<PathBuf>, Error> {
     let Some(found) = request.units.iter().find_map(|unit| unit.kit.provided()) else { return Ok(None) };
     let library = match found.library(request.host.cancel) {
