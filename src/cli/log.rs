@@ -136,7 +136,8 @@ fn path_of(room: &str) -> Option<String> {
         // All that starts so: its other packages too.
         return Some(room.to_owned());
     }
-    let module = room.strip_prefix("xbuild::").unwrap_or(room);
+    let module = ["xbuild::", "xbuild_core::"].iter().find_map(|package| room.strip_prefix(package));
+    let module = module.unwrap_or(room);
     ROOMS.iter().find_map(|(_, path)| {
         let (package, known) = path.split_once("::")?;
         (lies_in(module, known) || lies_in(known, module)).then(|| format!("{package}::{module}"))
@@ -251,6 +252,7 @@ mod tests {
             ("http=debug", retry, Level::ERROR, false),
             ("xbuild::sys::http=debug", http, Level::DEBUG, true),
             ("sys::http=debug", http, Level::DEBUG, true),
+            ("xbuild_core::sys=debug", http, Level::DEBUG, true),
             ("sys=debug", http, Level::DEBUG, true),
             ("xbuild=warn", retry, Level::WARN, true),
             ("registry::retry=warn", retry, Level::WARN, true),

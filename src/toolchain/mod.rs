@@ -96,3 +96,17 @@ impl Kit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_has_the_name_that_it_has_in_files() {
+        for name in ToolchainChoice::NAMES {
+            let choice = ToolchainChoice::by_name(name).unwrap();
+            assert_eq!(serde_json::to_value(choice).unwrap(), name);
+        }
+        assert_eq!(ToolchainChoice::by_name("gcc"), None);
+    }
+}

@@ -49,7 +49,7 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A whole view: its lines are all ours, and values in it were escaped by [`line`].
+/// A whole view: its lines are all ours, and values in it were escaped by [`line()`].
 #[must_use]
 pub fn view(text: &str) -> Cow<'_, str> {
     escaped(text, |character| matches!(character, '\n' | '\t'))
