@@ -145,14 +145,18 @@ pub mod transport;
 pub(crate) mod vcs;
 pub mod verify;
 
+#[doc(inline)]
 pub use xbuild_core::origin;
+#[doc(inline)]
 pub use xbuild_core::sys::cancel::{Cancel, Cancelled};
+#[doc(inline)]
 pub use xbuild_core::sys::env::Environment;
 
 pub(crate) use xbuild_core::{archive, debian, elf, layer, machine_paths, sys, text};
 
 /// What an error tells beside its message: an exit code and the next step.
 pub mod error {
+    #[doc(inline)]
     pub use xbuild_core::error::{CacheFault, ExitCode, Explain, Snippet};
 
     pub(crate) use xbuild_core::error::*;
@@ -160,6 +164,7 @@ pub mod error {
 
 /// OCI documents: digests, descriptors, references, and one stable way to encode JSON.
 pub mod oci {
+    #[doc(inline)]
     pub use xbuild_core::oci::{
         Algorithm, Descriptor, Digest, Encoded, Hasher, InvalidDigest, InvalidReference, MANIFEST_LIMIT,
         PlatformFields, Reference, annotation, is_tag, media_type, name,
@@ -170,6 +175,7 @@ pub mod oci {
 
 /// A root filesystem as an image's layers make it, and how names on it are resolved.
 pub mod rootfs {
+    #[doc(inline)]
     pub use xbuild_core::rootfs::{
         Change, Content, File, Kind, LayerIndex, Limits, Node, Refused, Root, StreamError, System, scan,
     };
@@ -179,6 +185,7 @@ pub mod rootfs {
 
 /// Platforms and targets as data: `targets/*.toml`.
 pub mod target {
+    #[doc(inline)]
     pub use xbuild_core::target::{abi, catalog, platform};
 
     pub(crate) use xbuild_core::target::*;
