@@ -11,7 +11,7 @@ use crate::support::base;
 use crate::support::command::Finished;
 use crate::support::layout::digest_of;
 use crate::support::project::Project;
-use crate::support::registry::Registry;
+use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::token::{Rules, TokenService};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -193,11 +193,11 @@ fn a_base_that_may_not_be_read_and_a_server_that_is_not_there_are_told_apart() {
     let base = guarded.name("not/mine:1");
     let host = guarded.host();
     build(&base).fails(ExitCode::Unauthorized, &["wants credentials", &format!("docker login {host}")]);
-    let login = json!({ "auths": { host: { "username": "tester", "password": "secret-word-7" } } });
+    let login = json!({ "auths": { host: { "username": USER, "password": PASSWORD } } });
     setup.project.write("home/.docker/config.json", &login.to_string());
     let denied =
         build(&base).fails(ExitCode::Denied, &["denies repository:not/mine:pull", "give the user or token"]);
-    assert!(!denied.stderr.contains("secret-word-7"));
+    assert!(!denied.stderr.contains(PASSWORD));
     build("127.0.0.1:1/a:1").fails(ExitCode::Network, &["127.0.0.1:1/a:1", "tried 6 times", "run again"]);
 }
 

@@ -15,7 +15,8 @@ use super::free_port;
 use super::layout::digest_of;
 use super::token::TokenService;
 
-pub(crate) const USER: &str = "tester";
+/// Not a word that a path of some machine has: it is looked for in the log.
+pub(crate) const USER: &str = "login-of-the-tests";
 pub(crate) const PASSWORD: &str = "secret-word-7";
 /// bcrypt of the password.
 const HASH: &str = "$2b$04$735u2FNw3gsUg9TUVxXMYO3wnE0vPAifAq5YxQqX4by/pWdY43Xre";
