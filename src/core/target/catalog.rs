@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
@@ -18,7 +19,7 @@ static TARGET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../targets")
 
 /// Every target, sorted by platform and then triple.
 static TARGETS: LazyLock<Vec<Target>> = LazyLock::new(|| {
-    let mut targets: Vec<Target> = documents(&TARGET_FILES).map(|(_, text)| parse(text)).collect();
+    let mut targets: Vec<Target> = documents().map(|(_, text)| parse(text)).collect();
     targets.sort_by(|a, b| (&a.platform, &a.triple).cmp(&(&b.platform, &b.triple)));
     targets
 });
@@ -430,15 +431,14 @@ pub fn builds(platform: &Platform) -> bool {
     TARGETS.iter().any(|target| target.serves(platform))
 }
 
-/// The stem and text of every embedded TOML document of a directory.
-fn documents(dir: &'static Dir<'static>) -> impl Iterator<Item = (&'static str, &'static str)> {
-    dir.files().filter(|file| file.path().extension().is_some_and(|extension| extension == "toml")).map(
-        |file| {
-            let stem =
-                file.path().file_stem().and_then(|stem| stem.to_str()).expect("data files have UTF-8 names");
-            (stem, file.contents_utf8().expect("data files are UTF-8"))
-        },
-    )
+/// The stem and text of every embedded TOML document.
+fn documents() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let is_toml = |path: &Path| path.extension().is_some_and(|extension| extension == "toml");
+    TARGET_FILES.files().filter(move |file| is_toml(file.path())).map(|file| {
+        let stem =
+            file.path().file_stem().and_then(|stem| stem.to_str()).expect("data files have UTF-8 names");
+        (stem, file.contents_utf8().expect("data files are UTF-8"))
+    })
 }
 
 /// Parses an embedded document. The data is part of the binary and `tests/catalog.rs` reads every file, so a fault in
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn stems_are_identities() {
-        for (stem, text) in documents(&TARGET_FILES) {
+        for (stem, text) in documents() {
             assert_eq!(parse::<Target>(text).triple, stem);
         }
     }
