@@ -106,7 +106,7 @@
 //! |---|---|
 //! | `text` | text for users |
 //! | `sys` | the machine |
-//! | `archive`, `machine_paths`, `layer`, `debian`, `elf` | formats; with the two rows above, the packages `xbuild-core` and `xbuild-elf` |
+//! | `archive`, `machine_paths`, `layer`, `debian`, `elf` | formats: with [`rootfs`], the packages `xbuild-formats` and `xbuild-elf` |
 //! | `cache`, `host` | what is stored between runs, and what all work needs as one value |
 //! | `image` | the documents of an image |
 //! | `layout`, `output` | storage of images |
@@ -152,7 +152,8 @@ pub use xbuild_core::sys::cancel::{Cancel, Cancelled};
 #[doc(inline)]
 pub use xbuild_core::sys::env::Environment;
 
-pub(crate) use xbuild_core::{archive, debian, elf, layer, machine_paths, sys, text};
+pub(crate) use xbuild_core::{elf, sys, text};
+pub(crate) use xbuild_formats::{archive, debian, layer, machine_paths};
 
 /// What an error tells beside its message: an exit code and the next step.
 pub mod error {
@@ -176,11 +177,11 @@ pub mod oci {
 /// A root filesystem as an image's layers make it, and how names on it are resolved.
 pub mod rootfs {
     #[doc(inline)]
-    pub use xbuild_core::rootfs::{
+    pub use xbuild_formats::rootfs::{
         Change, Content, File, Kind, LayerIndex, Limits, Node, Refused, Root, StreamError, System, scan,
     };
 
-    pub(crate) use xbuild_core::rootfs::*;
+    pub(crate) use xbuild_formats::rootfs::*;
 }
 
 /// Platforms and targets as data: `targets/*.toml`.

@@ -30,8 +30,8 @@ struct Rule {
     keeps: (&'static str, &'static str),
 }
 
-/// The package of the rooms on the lowest levels.
-const CORE: &str = "src/core/";
+/// The packages of several rooms, and their directories. `elf` is a package by itself.
+const PACKAGES: &[(&str, &str)] = &[("xbuild_core", "src/core/"), ("xbuild_formats", "src/formats/")];
 /// The only paths with ambient access, besides the programs' `main`.
 const AMBIENT: &[&str] = &["src/core/sys/", "src/bin/"];
 /// A server of the tests'.
@@ -148,8 +148,8 @@ const WORDS: &[(&[&str], &[&str])] = &[
         &["alpine", "apk", "apt", "debian", "dpkg"],
         &[
             "src/packages/",
-            "src/core/debian/",
-            "src/core/mod.rs",
+            "src/formats/debian/",
+            "src/formats/mod.rs",
             "src/lib.rs",
             // They type the keys of `targets/*.toml` and of the files that users write.
             "src/core/target/catalog.rs",
@@ -317,8 +317,10 @@ const RULES: &[Rule] = &[
                 return if crate_itself { Vec::new() } else { vec![(1, "it has no level".to_owned())] };
             };
             // By the names of the packages, no rule would see which room is meant.
-            let packages = ["xbuild_core::", "xbuild_elf::"];
-            let by_package = |path: &str| packages.iter().any(|package| path.starts_with(*package));
+            let packages = PACKAGES.iter().map(|(package, _)| *package).chain(["xbuild_elf"]);
+            let packages: Vec<&str> = packages.collect();
+            let by_package =
+                |path: &str| path.split("::").next().is_some_and(|first| packages.contains(&first));
             let upward = |path: &str| {
                 let other = path.strip_prefix("crate::").and_then(|rest| rest.split("::").next());
                 other.is_some_and(|other| other != room(source) && rank(other).is_none_or(|rank| rank >= own))
@@ -464,10 +466,11 @@ fn what_is_logged_is_of_a_room_that_the_log_knows() {
     let mut rooms = std::collections::BTreeSet::new();
     for source in sources.iter().filter(|source| !mentions(source, &levels).is_empty()) {
         let module = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
-        let path = match module.strip_prefix(CORE) {
-            Some(module) => format!("xbuild_core::{module}"),
-            None => format!("xbuild::{}", module.trim_start_matches("src/")),
-        };
+        let (package, module) = PACKAGES
+            .iter()
+            .find_map(|(package, dir)| Some((*package, module.strip_prefix(dir)?)))
+            .unwrap_or(("xbuild", module.trim_start_matches("src/")));
+        let path = format!("{package}::{module}");
         let path = path.replace('/', "::");
         let below = |room: &&&str| {
             path.strip_prefix(**room).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -498,7 +501,8 @@ fn the_paths_that_rules_name_exist() {
     let words = WORDS.iter().flat_map(|(_, paths)| paths.iter());
     let paths = [AMBIENT, PRINTING, NAMES_PLATFORMS].into_iter().flatten().chain(words);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for path in paths.copied().chain([CORE, LOOPBACK]) {
+    let packages = PACKAGES.iter().map(|(_, dir)| *dir);
+    for path in paths.copied().chain(packages).chain([LOOPBACK]) {
         assert!(root.join(path).exists(), "{path} does not exist");
     }
 }
@@ -592,7 +596,8 @@ fn rank(room: &str) -> Option<usize> {
 
 /// The top-level module that a file belongs to.
 fn room(source: &Source) -> &str {
-    let name = source.path.trim_start_matches(CORE).trim_start_matches("src/");
+    let package = PACKAGES.iter().find_map(|(_, dir)| source.path.strip_prefix(dir));
+    let name = package.unwrap_or(source.path.trim_start_matches("src/"));
     name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
 }
 

@@ -10,7 +10,7 @@
 //! | `opened` | a release as a base needs it: its mirrors, and the packages that are chosen or pinned |
 //! | [`freshness`] | whether an archive is out of date |
 //! | [`keys`], [`release`], [`archive`] | who signed a release, how long it is valid, and which indexes it has |
-//! | [`index`], [`relation`], [`resolve`] | which packages exist, and which of them are needed: in `xbuild-core` |
+//! | [`index`], [`relation`], [`resolve`] | which packages exist, and which of them are needed: in `xbuild-formats` |
 //! | `fetch` | the network and the cache |
 //! | [`unpack`], [`tree`] | what is in a package, and how packages are merged |
 //! | [`choose`], `recipe` | which packages a base is made of |
