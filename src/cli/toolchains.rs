@@ -42,7 +42,7 @@ pub(super) fn detect(environment: &Environment, cancel: &Cancel) -> Result<Rust,
 
 pub(super) fn provided_row(request: &provided::Request<'_>, cancel: &Cancel) -> ToolchainRow {
     match provided::find(request, cancel) {
-        Ok(found) => ToolchainRow {
+        Ok(provided::Found { toolchain: found, .. }) => ToolchainRow {
             name: provided::NAME,
             version: found.version.to_string(),
             path: Some(found.program.display().to_string()),

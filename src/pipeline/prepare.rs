@@ -27,6 +27,24 @@ fn unit(plan: &PlatformPlan, project: &Project, standard: Standard, kit: Kit) ->
     Unit { platform, target, glibc, standard, kit, limit, parts }
 }
 
+/// The toolchain that the plans name: the one that was found when they were made, unless it is to be verified or there was
+/// none.
+fn provide(
+    settings: &Settings,
+    probe: &Probe<'_>,
+    pins: &Pins,
+    host: Host<'_>,
+) -> Result<provided::Provided, provided::ProvideError> {
+    let request = probe::provided_request(settings, pins, host);
+    match probe.provided.as_ref().filter(|found| found.is_ready(&request)) {
+        Some(found) => {
+            found.report_failed(host.reporter);
+            Ok(found.toolchain.clone())
+        }
+        None => provided::provide(&request, host.client, host.cancel, host.reporter),
+    }
+}
+
 /// Provides what the plans need. Returns the platforms that can be built, and the failures of those that lack something.
 pub(super) fn prepare(
     settings: &Settings,
@@ -68,10 +86,7 @@ pub(super) fn prepare(
     let mut found = None;
     let mut jobs = Vec::new();
     for (Planned { plan, base, .. }, files, standard) in with_standard {
-        let kit = Kit::of(plan.linker, &mut found, || {
-            let request = probe::provided_request(settings, pins, host);
-            provided::provide(&request, host.client, host.cancel, host.reporter)
-        })?;
+        let kit = Kit::of(plan.linker, &mut found, || provide(settings, probe, pins, host))?;
         let unit = unit(&plan, &probe.facts.project, standard, kit);
         jobs.push(Job { plan, base, unit, files });
     }

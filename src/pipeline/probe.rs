@@ -99,6 +99,8 @@ pub(crate) struct Probe<'a> {
     pub configuration: Configuration,
     /// The dependency graph.
     pub graph: Graph,
+    /// The toolchain that a platform needs, if it is there.
+    pub provided: Option<provided::Found>,
     /// Opened sources of bases.
     pub bases: Bases,
     /// The platforms, in the order of the settings.
@@ -163,10 +165,10 @@ pub(crate) fn gather<'a>(
         Ok((local, resolved))
     })
     .map(|(local, resolved)| {
-        let Local { facts, rust, configuration, graph, platforms } = local;
+        let Local { facts, rust, configuration, graph, provided, platforms } = local;
         let platforms = platforms.into_iter().zip(resolved);
         let platforms = platforms.map(|(facts, base)| Probed { facts, base }).collect();
-        Probe { facts, rust, configuration, graph, bases, platforms }
+        Probe { facts, rust, configuration, graph, provided, bases, platforms }
     })
 }
 
@@ -195,6 +197,7 @@ struct Local<'a> {
     rust: Rust,
     configuration: Configuration,
     graph: Graph,
+    provided: Option<provided::Found>,
     /// In the order of the settings.
     platforms: Vec<PlatformFacts<'a>>,
 }
@@ -215,14 +218,15 @@ fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Resu
     let is_needed = platforms.iter().any(|platform| platform.linker().linker.is_provided());
     let request = provided_request(settings, pins, host);
     // If no platform needs it, it is not looked for.
-    let found = is_needed.then(|| ProvidedFacts::found(&request, pins.locking, cancel)).flatten();
+    let provided = is_needed.then(|| provided::find(&request, cancel).ok()).flatten();
+    let found = provided.as_ref().map(|found| ProvidedFacts::found(&found.toolchain, pins.locking, cancel));
     report_passed_over(settings, &configuration, reporter);
     let facts = Facts {
         commit: vcs::commit(&project.workspace_root, cancel)?,
         provided: found.unwrap_or_else(|| ProvidedFacts::of_request(&request)),
         project,
     };
-    Ok(Local { facts, rust, configuration, graph, platforms })
+    Ok(Local { facts, rust, configuration, graph, provided, platforms })
 }
 
 /// What is known of a platform beside its base.

@@ -99,6 +99,7 @@ impl Machine {
             rust: self.rust.clone(),
             configuration,
             graph: Graph::default(),
+            provided: None,
             bases: Bases::new(&settings.machine, &settings.named, &environment),
             platforms: Vec::new(),
         };

@@ -11,7 +11,7 @@ use crate::target::abi::GlibcVersion;
 use crate::target::catalog::Target;
 
 pub(crate) use super::zig::{
-    Error as ProvideError, Verified, Zig as Provided, ZigRequest as Request, find, provide,
+    Error as ProvideError, Found, Verified, Zig as Provided, ZigRequest as Request, find, provide,
 };
 pub use super::zig::{ZigSettings as ProvidedSettings, ZigWay as ProvidedWay};
 
@@ -34,18 +34,17 @@ pub(crate) struct ProvidedFacts {
 
 impl ProvidedFacts {
     /// The one that is there. Files of other versions than xbuild's own are read only if `locking`.
-    pub(crate) fn found(request: &Request<'_>, locking: bool, cancel: &Cancel) -> Option<Self> {
-        let zig = find(request, cancel).ok()?;
+    pub(crate) fn found(zig: &Provided, locking: bool, cancel: &Cancel) -> Self {
         let from = zig.program.display().to_string();
         // Only the digest of the version that comes with xbuild is known without reading the files.
         let files = if zig.version == ZigData::get().version {
             Some(ZigData::get().package.files.clone())
         } else if locking {
-            files_digest(&zig, cancel)
+            files_digest(zig, cancel)
         } else {
             None
         };
-        Some(Self { files, version: zig.version.clone(), from, newest_glibc: zig.newest_glibc() })
+        Self { files, version: zig.version.clone(), from, newest_glibc: zig.newest_glibc() }
     }
 
     /// The one that would be provided.

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::support::command::{Run, xbuild};
+use crate::support::project::Project;
 use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::token::{Rules, TokenService};
 use crate::support::{base, scratch};
@@ -78,5 +79,19 @@ fn requests_processes_and_tokens_are_told_and_no_secret() {
     assert!(json.stderr.contains(" debug http "), "{}", json.describe());
     for line in json.stderr.lines() {
         assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+}
+
+/// Looking for a toolchain runs programs, and Python may be slow to start.
+#[test]
+fn a_toolchain_is_looked_for_once_in_a_run() {
+    let project = Project::on_layout();
+    let run = || project.build().words("--toolchain zig").env("XBUILD_LOG", "process=debug").run().success();
+    for built in [run(), run()] {
+        let starts = |what: &str| {
+            built.stderr.lines().filter(|line| line.contains(" starts ") && line.contains(what)).count()
+        };
+        assert_eq!(starts("zig version"), 1, "{}", built.describe());
+        assert!(starts("import importlib") <= 1, "{}", built.describe());
     }
 }

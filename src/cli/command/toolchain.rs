@@ -79,7 +79,7 @@ impl Run for ToolchainCommand {
                 Ok(print(&format!("{}\n", found.program.display()))?)
             }
             Self::Path { name: ToolchainName::Provided } => {
-                Ok(print(&format!("{}\n", provided::find(&request, cancel)?.program.display()))?)
+                Ok(print(&format!("{}\n", provided::find(&request, cancel)?.toolchain.program.display()))?)
             }
             // Rust is the project's own, and xbuild never installs it.
             Self::Install { name: ToolchainName::Rust, .. } | Self::Path { name: ToolchainName::Rust } => {

@@ -36,24 +36,30 @@ impl Access<'_> {
         Ok(self.dir("newest")?.join(hex::encode(key.finalize())))
     }
 
-    /// The newest known release of what a mirror has just served, if that is newer.
+    /// The newest known release of what a mirror has just served, if that is newer. `document` is the served one's, where
+    /// that is at hand.
     fn newer(
         &self,
         source: &Source,
         served: &Release,
+        document: Option<&[u8]>,
         keyring: &Keyring,
     ) -> Result<Option<(Release, PathBuf)>, Error> {
         if source.is_snapshot() {
             return Ok(None);
         }
         let path = self.newest_path(source, served)?;
-        let Some(document) = store::read(&path, RELEASE_LIMIT)? else { return Ok(None) };
+        let Some(known) = store::read(&path, RELEASE_LIMIT)? else { return Ok(None) };
+        if document == Some(&known) {
+            return Ok(None);
+        }
         // A release that has expired or is not signed by a key that is trusted now is ignored.
-        let known = Release::verify(&document, keyring, source, clock::unix_now(), false).ok();
+        let known = Release::verify(&known, keyring, source, clock::unix_now(), false).ok();
         Ok(known.filter(|known| known.date > served.date).map(|known| (known, path)))
     }
 
-    /// Fails if a newer release is known than a mirror has just served. Otherwise remembers the served one.
+    /// Fails if a newer release is known than a mirror has just served. Otherwise remembers the served one. `document` is
+    /// what `served` was read from, verified.
     pub(super) fn not_older(
         &self,
         source: &Source,
@@ -64,7 +70,7 @@ impl Access<'_> {
         if source.is_snapshot() {
             return Ok(());
         }
-        if let Some((known, path)) = self.newer(source, served, keyring)? {
+        if let Some((known, path)) = self.newer(source, served, Some(document), keyring)? {
             let (suite, mirror) = (source.suite.clone(), source.mirror.clone());
             let (date, known) = (moment(served.date), moment(known.date));
             return Err(Error::Older { suite, mirror, date, known, path: path.into() });
@@ -82,7 +88,7 @@ impl Access<'_> {
         served: &Release,
         keyring: &Keyring,
     ) -> Result<Option<Release>, Error> {
-        let Some((known, path)) = self.newer(source, served, keyring)? else { return Ok(None) };
+        let Some((known, path)) = self.newer(source, served, None, keyring)? else { return Ok(None) };
         let text = format!(
             "`{}` ({}) serves the release of {} as of {}, but that of {} was seen before and is used: the mirror is \
              behind, or someone serves an old release; to go back on purpose, request a date with `snapshot`, or \

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::config::document::parse_user;
+use crate::error::{ExitCode, Explain as _, io_hint};
 use crate::event::Silent;
 use crate::origin::Source;
 use crate::sys::fs::PermissionsExt;
