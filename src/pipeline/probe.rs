@@ -20,12 +20,13 @@ use crate::plan::{Facts, PlatformFacts, StandardLibrary};
 use crate::settings::{PlatformSettings, Settings};
 use crate::sys::cancel::Cancelled;
 use crate::sys::clock;
-use crate::sys::{store, threads};
+use crate::sys::store;
+use crate::sys::threads::{self, Task};
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
-use crate::toolchain::LinkerFacts;
 use crate::toolchain::provided::{self, ProvidedFacts};
 use crate::toolchain::rust::{self, Rust};
+use crate::toolchain::{self, LinkerFacts};
 use crate::vcs;
 
 /// The facts of a run could not be gathered.
@@ -203,6 +204,26 @@ struct Local<'a> {
 }
 
 fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Result<Local<'a>, FactsError> {
+    let request = provided_request(settings, pins, host);
+    let find = || provided::find(&request, host.cancel).ok();
+    let is_likely = |wanted: &PlatformSettings| {
+        toolchain::is_likely_provided(wanted.toolchain.value, wanted.target.value.libc)
+    };
+    // It runs programs, and so does cargo's side; only then is it known whether a platform needs it.
+    thread::scope(|scope| {
+        let likely = settings.platforms.iter().any(is_likely);
+        let finding = likely.then(|| threads::begin(scope, find));
+        gather_project(settings, pins, host, || finding.map_or_else(find, Task::join))
+    })
+}
+
+/// The same. `find` looks for the toolchain that xbuild can provide.
+fn gather_project<'a>(
+    settings: &'a Settings,
+    pins: &Pins,
+    host: Host<'_>,
+    find: impl FnOnce() -> Option<provided::Found>,
+) -> Result<Local<'a>, FactsError> {
     let Host { environment, cancel, reporter, .. } = host;
     let dir = settings.manifest_path.parent().unwrap_or(&settings.manifest_path);
     let rust = rust::detect(dir, environment, cancel)?;
@@ -216,14 +237,12 @@ fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Resu
     let facts_of = |wanted| platform_facts(wanted, &rust, &configuration, c_code, host);
     let platforms = settings.platforms.iter().map(facts_of).collect::<Result<Vec<_>, _>>()?;
     let is_needed = platforms.iter().any(|platform| platform.linker().linker.is_provided());
-    let request = provided_request(settings, pins, host);
-    // If no platform needs it, it is not looked for.
-    let provided = is_needed.then(|| provided::find(&request, cancel).ok()).flatten();
+    let provided = is_needed.then(find).flatten();
     let found = provided.as_ref().map(|found| ProvidedFacts::found(&found.toolchain, pins.locking, cancel));
     report_passed_over(settings, &configuration, reporter);
     let facts = Facts {
         commit: vcs::commit(&project.workspace_root, cancel)?,
-        provided: found.unwrap_or_else(|| ProvidedFacts::of_request(&request)),
+        provided: found.unwrap_or_else(|| ProvidedFacts::of_request(&provided_request(settings, pins, host))),
         project,
     };
     Ok(Local { facts, rust, configuration, graph, provided, platforms })

@@ -58,6 +58,16 @@ pub(crate) struct LinkerChoice {
     pub from: String,
 }
 
+/// True if [`choose()`] will take what xbuild finds or provides, unless there are facts against it.
+#[must_use]
+pub(crate) fn is_likely_provided(asked: ToolchainChoice, libc: Libc) -> bool {
+    match asked {
+        ToolchainChoice::Zig => true,
+        ToolchainChoice::Auto => libc == Libc::Gnu,
+        ToolchainChoice::Cargo => false,
+    }
+}
+
 /// What links programs with this C library, and compiles C code if it is zig.
 #[must_use]
 pub(crate) fn choose(asked: &Sourced<ToolchainChoice>, libc: Libc, facts: &LinkerFacts) -> LinkerChoice {
@@ -81,4 +91,25 @@ pub(crate) fn choose(asked: &Sourced<ToolchainChoice>, libc: Libc, facts: &Linke
         }
     };
     LinkerChoice { linker, from }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::Origin;
+
+    #[test]
+    fn what_is_likely_is_what_is_chosen_without_facts_against_it() {
+        let facts = LinkerFacts { configured: false, rust_lld: true, builds_standard: false, c_code: None };
+        for value in [ToolchainChoice::Auto, ToolchainChoice::Zig, ToolchainChoice::Cargo] {
+            for libc in [Libc::Gnu, Libc::Musl] {
+                let chosen = choose(&Sourced { value, origin: Origin::Default }, libc, &facts);
+                assert_eq!(
+                    is_likely_provided(value, libc),
+                    chosen.linker.is_provided(),
+                    "{value:?} {libc:?}"
+                );
+            }
+        }
+    }
 }

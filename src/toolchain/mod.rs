@@ -15,7 +15,7 @@ pub(crate) mod zig;
 use serde::Serialize;
 
 pub use choose::Linker;
-pub(crate) use choose::{LinkerChoice, LinkerFacts, choose};
+pub(crate) use choose::{LinkerChoice, LinkerFacts, choose, is_likely_provided};
 
 /// The toolchain that is asked for to compile and link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
