@@ -28,6 +28,8 @@ use crate::toolchain::provided::{self, ProvidedFacts};
 use crate::toolchain::rust::{self, Rust};
 use crate::vcs;
 
+use super::tools;
+
 /// The facts of a run could not be gathered.
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
@@ -217,7 +219,9 @@ fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Resu
     // If no platform needs it, it is not looked for.
     let found = is_needed.then(|| ProvidedFacts::found(&request, pins.locking, cancel)).flatten();
     report_passed_over(settings, &configuration, reporter);
+    let surroundings = (&rust, &configuration);
     let facts = Facts {
+        tools: tools::gather(settings, (&metadata, &project), surroundings, host)?,
         commit: vcs::commit(&project.workspace_root, cancel)?,
         provided: found.unwrap_or_else(|| ProvidedFacts::of_request(&request)),
         project,
