@@ -1,11 +1,13 @@
-//! Tools that builds need on this machine: what is said before anything is compiled.
+//! Tools that builds need on this machine: what is said before anything is compiled, and when a build fails without one.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use xbuild::error::ExitCode;
+
 use crate::support::command::Run;
 use crate::support::project::Project;
-use crate::support::json;
+use crate::support::{base, json};
 
 /// A package that stands in for the one that runs cmake.
 const CMAKE: &str = "[package]\nname = \"cmake\"\nversion = \"0.1.58\"\nedition = \"2024\"\n";
@@ -58,4 +60,21 @@ fn a_tool_that_is_missing_is_told_before_compiling_and_one_that_is_there_is_not(
     let other = project.path("other/cmake");
     let named = host_tools(plan().arg("--json").env("CMAKE", &other));
     assert_eq!(named[0]["path"], other.to_str().expect("UTF-8"));
+}
+
+#[test]
+fn a_build_that_fails_without_a_tool_says_so_again() {
+    let script = "fn main() { cmake::build(); panic!(\"it does not work\") }\n";
+    let project = with_cmake(Project::bare("app")).file("build.rs", script);
+    base::write(&project.path("base"), &["linux/amd64"]);
+    let build = || project.build().env("CMAKE", "/no/such/cmake").words("--progress plain");
+    let lack = "`cmake` is not at `/no/such/cmake`, which CMAKE names";
+    let failed = build().run().fails(ExitCode::Compile, &["it does not work", "hint: ", lack]);
+    assert_eq!(failed.stderr.matches(lack).count(), 2, "{}", failed.describe());
+    // What the package prints says more.
+    let said =
+        "failed to execute command: No such file or directory (os error 2)\\nis `cmake` not installed?";
+    project.write("build.rs", &script.replace("it does not work", said));
+    let failed = build().run().fails(ExitCode::Compile, &["hint: `cmake` is not at `/no/such/cmake`"]);
+    assert!(failed.stderr.contains("correct CMAKE, or unset it and install it"), "{}", failed.describe());
 }
