@@ -17,6 +17,7 @@ mod publish;
 mod run;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -96,6 +97,7 @@ pub fn plan_only(
     let (planned, failures) = job::plan_all(settings, &probe.facts, probe.platforms);
     let platforms: Vec<PlatformPlan> = planned.into_iter().map(|platform| platform.plan).collect();
     warn_of_processors(&platforms, reporter);
+    tools::report(&probe.facts.tools, reporter);
     conclude(settings, &failures, reporter)?;
     Ok(plan::plan(settings, &probe.facts, platforms))
 }
@@ -166,6 +168,7 @@ pub fn run(
     let (planned, mut failures) = job::plan_all(settings, &probe.facts, platforms);
     let plan = plan::plan(settings, &probe.facts, Vec::new());
     warn_of_processors(planned.iter().map(|platform| &platform.plan), reporter);
+    tools::report(&probe.facts.tools, reporter);
     // If the run goes on without these platforms, they are reported at its end.
     if !failures.is_empty() && (settings.partial == Partial::Refuse || planned.is_empty()) {
         conclude(settings, &failures, reporter)?;

@@ -29,6 +29,8 @@ use crate::toolchain::rust::{self, Rust};
 use crate::toolchain::{self, LinkerFacts};
 use crate::vcs;
 
+use super::tools;
+
 /// The facts of a run could not be gathered.
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
@@ -240,7 +242,9 @@ fn gather_project<'a>(
     let provided = is_needed.then(find).flatten();
     let found = provided.as_ref().map(|found| ProvidedFacts::found(&found.toolchain, pins.locking, cancel));
     report_passed_over(settings, &configuration, reporter);
+    let surroundings = (&rust, &configuration);
     let facts = Facts {
+        tools: tools::gather(settings, (&metadata, &project), surroundings, host)?,
         commit: vcs::commit(&project.workspace_root, cancel)?,
         provided: found.unwrap_or_else(|| ProvidedFacts::of_request(&provided_request(settings, pins, host))),
         project,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::payload::processor::ProcessorFlag;
 use crate::payload::project::Project;
 use crate::settings::PlatformSettings;
+use crate::toolchain::host_tools::HostTool;
 use crate::toolchain::provided::ProvidedFacts;
 use crate::toolchain::{LinkerChoice, LinkerFacts, choose};
 use crate::vcs::Commit;
@@ -18,6 +19,8 @@ pub(crate) struct Facts {
     pub commit: Option<Commit>,
     /// The toolchain that is there or would be provided.
     pub provided: ProvidedFacts,
+    /// The tools of this machine that builds of packages may need.
+    pub tools: Vec<HostTool>,
 }
 
 /// What is known of one platform beside its base.

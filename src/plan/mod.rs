@@ -31,6 +31,7 @@ pub use crate::base::{AddedPackage, BaseFacts};
 pub use crate::payload::processor::ProcessorFlag;
 pub use crate::payload::project::{Binary, ProgramKind};
 pub use crate::toolchain::Linker;
+pub use crate::toolchain::host_tools::{HostTool, Misnamed, NeededBy};
 pub use facts::StandardLibrary;
 pub(crate) use facts::{Facts, PlatformFacts};
 
@@ -66,6 +67,9 @@ pub struct Plan {
     /// Annotations of the index's entry in a layout.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub index_descriptor_annotations: BTreeMap<String, String>,
+    /// Programs and libraries of this machine that builds of packages may need, whether they are installed or not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub host_tools: Vec<HostTool>,
     /// The platforms, sorted.
     pub platforms: Vec<PlatformPlan>,
 }
@@ -287,6 +291,7 @@ pub(crate) fn plan(settings: &Settings, facts: &Facts, platforms: Vec<PlatformPl
         default_layout,
         index_annotations: settings.index_annotations.clone(),
         index_descriptor_annotations: settings.index_descriptor_annotations.clone(),
+        host_tools: facts.tools.clone(),
         platforms,
     }
 }

@@ -42,5 +42,6 @@ pub(crate) fn facts() -> Facts {
             newest_glibc: GlibcVersion(2, 44),
             files: None,
         },
+        tools: Vec::new(),
     }
 }

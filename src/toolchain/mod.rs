@@ -7,6 +7,7 @@
 
 mod choose;
 pub(crate) mod driver;
+pub(crate) mod host_tools;
 pub(crate) mod objcopy;
 pub(crate) mod provided;
 pub(crate) mod rust;

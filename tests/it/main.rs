@@ -5,6 +5,7 @@ mod action;
 mod bad_input;
 mod commands;
 mod harness;
+mod host_tools;
 mod hostile_images;
 mod hostile_inputs;
 mod hostile_layers;

@@ -73,6 +73,7 @@ fn the_hosts_compiler_and_linkers() {
     prints(cc("whole.o -lnosuch -o x"), &[library("nosuch")]);
     prints(cc("symbol.o -o x"), &[Cause::Symbol("nowhere".into())]);
     prints(cc("-c header.c"), &[Cause::Header("nosuch/nosuch.h".into())]);
+    prints(tool("sh").args(["-c", "exec nosuch-tool"]), &[Cause::HostTool("nosuch-tool".into())]);
     let sysroot = PathBuf::from(tool("rustc").words("--print sysroot").text().trim_end());
     let lld = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
     let lld = |words: &str| tool(&lld).words("-flavor gnu").words(words).dir(dir.path());

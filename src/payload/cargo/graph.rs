@@ -6,6 +6,8 @@
 //! crate calls itself `-sys` and `links` something. A wrong yes costs the download of a compiler. A wrong no fails the
 //! link with the linker's message, and `toolchain = "zig"` fixes it.
 
+pub(crate) mod needs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 

@@ -50,6 +50,7 @@ use crate::target::abi::GlibcVersion;
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 use crate::toolchain::Kit;
+use crate::toolchain::host_tools::HostTool;
 use crate::toolchain::provided::NAME;
 use crate::toolchain::rust::{Rust, Standard};
 use config_source::ConfigSource;
@@ -73,6 +74,8 @@ pub(crate) struct CompileRequest<'a> {
     pub project: &'a Project,
     /// The dependency graph.
     pub graph: &'a Graph,
+    /// The tools of this machine that builds may need.
+    pub tools: &'a [HostTool],
     /// The targets.
     pub units: &'a [Unit],
     /// The path of a program that passes calls on to [`wrapper::called`].
@@ -177,6 +180,8 @@ pub enum UnitError {
         messages: Vec<String>,
         /// The linker that cargo's configuration names, if it may be what failed.
         linker: Option<Box<NamedLinker>>,
+        /// The tools of this machine that builds may need.
+        tools: Vec<HostTool>,
     },
     /// The compiler failed with the same errors as for another target.
     #[error("{triple} does not compile, with the same errors as {other}")]
@@ -243,10 +248,10 @@ impl Explain for UnitError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Compiler { messages, linker, .. } => {
+            Self::Compiler { messages, linker, tools, .. } => {
                 let said = messages.concat();
                 let named = linker.as_ref().filter(|_| says_linker(&said)).map(|linker| linker.hint());
-                explain::hint(&said, named)
+                explain::hint(&said, named, tools)
             }
             Self::Same { .. } | Self::Skipped { .. } => None,
             Self::Missing { .. } => {

@@ -196,7 +196,8 @@ impl Run<'_> {
                     _ => {
                         told.insert(errors.clone(), triple.clone());
                         let linker = self.named_linker(*unit);
-                        UnitError::Compiler { messages: errors, triple, linker }
+                        let tools = self.request.tools.to_vec();
+                        UnitError::Compiler { messages: errors, triple, linker, tools }
                     }
                 }
             };

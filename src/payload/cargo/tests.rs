@@ -148,6 +148,7 @@ impl Fake {
             manifest_path: &manifest_path,
             project: &self.project,
             graph: &Graph::default(),
+            tools: &[],
             units: &self.units,
             program: Path::new("/no/such/xbuild"),
             offline: false,

@@ -82,6 +82,7 @@ impl Work<'_> {
             manifest_path: &self.settings.manifest_path,
             project: &self.probe.facts.project,
             graph: &self.probe.graph,
+            tools: &self.probe.facts.tools,
             units: &units,
             program: &env::current_exe()?,
             offline: self.settings.machine.offline,

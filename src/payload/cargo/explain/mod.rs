@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::toolchain::host_tools::{HostTool, Tool};
 use crate::toolchain::provided;
 
 /// At most this many explanations are shown; more do not help.
@@ -18,6 +19,8 @@ pub enum Cause {
     Standard,
     /// A program that compiles or links is missing.
     Tool(String),
+    /// A program or library that a build script needs on this machine is missing.
+    HostTool(String),
     /// A library to link is missing.
     Library(String),
     /// A package of pkg-config is missing.
@@ -46,6 +49,10 @@ impl fmt::Display for Cause {
                 "`{tool}` is not installed: install it, or remove the setting that names it (`linker` in \
                  `.cargo/config.toml`, a variable such as `CC_…`), and zig compiles and links"
             ),
+            Self::HostTool(name) => {
+                let remedy = Tool::by_name(name).map_or_else(|| "install it".to_owned(), Tool::remedy);
+                write!(formatter, "`{name}` is not installed on this machine: {remedy}")
+            }
             Self::Library(library) => write!(
                 formatter,
                 "the program links the system library `{library}`, which is missing for this target: have the crate \
@@ -120,8 +127,15 @@ const PHRASES: &[Phrase] = &[
     ("can't find crate for `core`", no_name),
     // cc-rs.
     ("failed to find tool ", Cause::Tool),
-    // The cmake crate.
-    ("is `cmake` not installed?", cmake),
+    // prost-build.
+    ("Could not find `protoc`. ", protoc),
+    // bindgen, and clang-sys by itself.
+    ("Unable to find libclang: ", libclang),
+    ("couldn't find any valid shared libraries matching: ['libclang", libclang),
+    // nasm-rs.
+    ("Unable to run nasm: No such file or directory", nasm),
+    // capnpc.
+    ("Failed to execute `capnp --version`: No such file or directory", capnp),
     // The pkg-config crate, and pkg-config.
     ("The system library `", Cause::Package),
     // zig.
@@ -140,8 +154,20 @@ fn no_name(_: String) -> Cause {
     Cause::Standard
 }
 
-fn cmake(_: String) -> Cause {
-    Cause::Tool("cmake".into())
+fn protoc(_: String) -> Cause {
+    Cause::HostTool("protoc".into())
+}
+
+fn libclang(_: String) -> Cause {
+    Cause::HostTool("libclang".into())
+}
+
+fn nasm(_: String) -> Cause {
+    Cause::HostTool("nasm".into())
+}
+
+fn capnp(_: String) -> Cause {
+    Cause::HostTool("capnp".into())
 }
 
 fn static_glibc(_: String) -> Cause {
@@ -163,21 +189,42 @@ pub fn causes(said: &str) -> BTreeSet<Cause> {
 }
 
 /// The causes as a hint, if there are any. `named` says where the failed linker is set, which is more useful than
-/// saying that it is missing.
+/// saying that it is missing. `tools` are those of this machine that builds may need: if one is missing and the build of
+/// a package failed that may need it, that is said, too.
 #[must_use]
-pub(crate) fn hint(said: &str, named: Option<String>) -> Option<String> {
+pub(crate) fn hint(said: &str, named: Option<String>, tools: &[HostTool]) -> Option<String> {
     let mut causes = causes(said);
     causes.retain(|cause| named.is_none() || !matches!(cause, Cause::Tool(_)));
     let mut lines: Vec<String> = named.into_iter().collect();
-    lines.extend(causes.iter().take(MOST).map(ToString::to_string));
+    let missing = |name: &str| tools.iter().find(|tool| tool.is_missing() && tool.name == name);
+    lines.extend(causes.iter().take(MOST).map(|cause| {
+        match cause {
+            Cause::HostTool(name) => missing(name)
+                .map_or_else(|| cause.to_string(), |tool| format!("{}: {}", tool.lack(), tool.remedy())),
+            cause => cause.to_string(),
+        }
+    }));
     if causes.len() > MOST {
         lines.push(format!("and {} more of these kinds", causes.len() - MOST));
     }
+    let unsaid = tools.iter().filter(|tool| {
+        tool.is_missing()
+            && !causes.contains(&Cause::HostTool(tool.name.clone()))
+            && tool.needed_by.iter().any(|by| says_script_failed(said, &by.package))
+    });
+    lines.extend(unsaid.map(HostTool::warning));
     (!lines.is_empty()).then(|| lines.join("\n      "))
 }
 
+/// cargo: ``error: failed to run custom build command for `app v1.0.0 (/app)` ``.
+fn says_script_failed(said: &str, package: &str) -> bool {
+    said.contains(&format!("failed to run custom build command for `{package} v"))
+}
+
 fn cause(line: &str) -> Option<Cause> {
-    if let Some(cause) = header(line).or_else(|| linker(line)).or_else(|| package(line)) {
+    if let Some(cause) =
+        header(line).or_else(|| linker(line)).or_else(|| package(line)).or_else(|| not_installed(line))
+    {
         return Some(cause);
     }
     PHRASES.iter().find_map(|(phrase, cause)| {
@@ -201,6 +248,17 @@ fn header(line: &str) -> Option<Cause> {
 fn linker(line: &str) -> Option<Cause> {
     let (_, rest) = line.split_once("error: linker ")?;
     rest.contains(" not found").then(|| Cause::Tool(name(rest)))
+}
+
+/// The cmake package: ``is `cmake` not installed?``; openssl-src: `Command 'perl' not found. Is perl installed?`; a shell
+/// that the autotools package starts: `make: 1: exec: make: not found`.
+fn not_installed(line: &str) -> Option<Cause> {
+    if let Some((_, rest)) = line.split_once(": exec: ") {
+        return Some(Cause::HostTool(rest.strip_suffix(": not found")?.to_owned()));
+    }
+    let rest = line.strip_suffix(" installed?")?;
+    let (before, program) = rest.strip_suffix(" not").unwrap_or(rest).rsplit_once(' ')?;
+    (before.ends_with("is") || before.ends_with("Is")).then(|| Cause::HostTool(name(program)))
 }
 
 /// pkgconf: `Package libpq was not found in the pkg-config search path.` and `Package 'libpq', required by 'virtual:world',
@@ -237,6 +295,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::toolchain::host_tools::NeededBy;
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -259,6 +318,7 @@ mod tests {
         match cause {
             Cause::Standard => ("standard", ""),
             Cause::Tool(name) => ("tool", name),
+            Cause::HostTool(name) => ("host-tool", name),
             Cause::Library(name) => ("library", name),
             Cause::Package(name) => ("package", name),
             Cause::Header(name) => ("header", name),
@@ -285,15 +345,39 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_is_told_with_what_this_machine_needs_or_for_a_build_that_may_need_it() {
+        let tool = HostTool {
+            name: "cmake".into(),
+            needed_by: vec![NeededBy { package: "z-sys".into(), through: Some("cmake".into()) }],
+            path: None,
+            misnamed: None,
+            variables: vec!["CMAKE".into()],
+            install: Some("apk add cmake".into()),
+        };
+        let failed = "error: failed to run custom build command for `z-sys v1.0.0`\n";
+        let said = format!("{failed}is `cmake` not installed?\n");
+        let hint = |said: &str, tool: &HostTool| super::hint(said, None, std::slice::from_ref(tool));
+        let expected = "`cmake` is not installed on this machine: install it with `apk add cmake`, or set CMAKE to its path";
+        assert_eq!(hint(&said, &tool).unwrap(), expected);
+        // A build may fail in any words.
+        assert_eq!(hint(failed, &tool).unwrap(), tool.warning());
+        assert_eq!(hint(&failed.replace("z-sys", "y-sys"), &tool), None);
+        assert_eq!(hint(failed, &HostTool { path: Some("/bin/cmake".into()), ..tool }), None);
+        // Nothing in the graph showed it, so how to install it on this machine is not known.
+        let unknown = super::hint(&said, None, &[]).unwrap();
+        assert!(unknown.contains("`apt-get install cmake` on Debian"), "{unknown}");
+    }
+
+    #[test]
     fn each_cause_is_told_once_and_not_all_of_very_many() {
         let many = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]
             .map(|name| format!("undefined symbol: {name}\n"))
             .concat();
-        let hint = hint(&many.repeat(3), None).unwrap();
+        let hint = hint(&many.repeat(3), None, &[]).unwrap();
         assert_eq!(hint.lines().count(), MOST + 1);
         assert!(hint.ends_with("and 5 more of these kinds"), "{hint}");
-        assert_eq!(super::hint("error[E0425]: cannot find value `x` in this scope\n", None), None);
+        assert_eq!(super::hint("error[E0425]: cannot find value `x` in this scope\n", None, &[]), None);
         let missing = "error: linker `clang` not found\n";
-        assert_eq!(super::hint(missing, Some("it is named there".into())).unwrap(), "it is named there");
+        assert_eq!(super::hint(missing, Some("it is named there".into()), &[]).unwrap(), "it is named there");
     }
 }
