@@ -2,7 +2,7 @@
 //!
 //! It is a package of its own for the compiler's sake. These rooms handle each byte of each image and are compiled with
 //! full optimisation, which takes several times as long as compiling the same lines without. The others call them and
-//! are compiled without. A change in the others leaves these compiled.
+//! are compiled without. A change in `xbuild` itself leaves these compiled.
 //!
 //! `xbuild` passes on a part of it as its own interface. What is public beyond that is internal.
 

@@ -207,7 +207,8 @@ struct Local<'a> {
 
 fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Result<Local<'a>, FactsError> {
     let request = provided_request(settings, pins, host);
-    let find = || provided::find(&request, host.cancel).ok();
+    let stop = host.cancel.child();
+    let find = || provided::find(&request, &stop).ok();
     let is_likely = |wanted: &PlatformSettings| {
         toolchain::is_likely_provided(wanted.toolchain.value, wanted.target.value.libc)
     };
@@ -215,7 +216,10 @@ fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Resu
     thread::scope(|scope| {
         let likely = settings.platforms.iter().any(is_likely);
         let finding = likely.then(|| threads::begin(scope, find));
-        gather_project(settings, pins, host, || finding.map_or_else(find, Task::join))
+        let local = gather_project(settings, pins, host, || finding.map_or_else(find, Task::join));
+        // The scope waits for a search whose result nobody has asked for.
+        stop.interrupt();
+        local
     })
 }
 

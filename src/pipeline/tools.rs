@@ -28,7 +28,7 @@ pub(super) fn gather(
     let (targets, own) = (&targets, rust.host.as_str());
     let variable = &|name: &str| {
         let value = host.environment.var_os(name).map(ToOwned::to_owned);
-        value.or_else(|| configuration.variable(name).filter(|value| !value.is_empty()))
+        configuration.variable_over(name, value).filter(|value| !value.is_empty())
     };
     let surroundings = Surroundings { host: own, targets, variable };
     let machine = Machine { root: Path::new("/"), variable, host: own, targets, cancel: host.cancel };

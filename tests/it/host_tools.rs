@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use xbuild::error::ExitCode;
 
@@ -77,4 +78,14 @@ fn a_build_that_fails_without_a_tool_says_so_again() {
     project.write("build.rs", &script.replace("it does not work", said));
     let failed = build().run().fails(ExitCode::Compile, &["hint: `cmake` is not at `/no/such/cmake`"]);
     assert!(failed.stderr.contains("correct CMAKE, or unset it and install it"), "{}", failed.describe());
+}
+
+/// A search that nobody needs holds nothing up.
+#[test]
+fn a_python_that_hangs_does_not_hold_up_an_error() {
+    let project = Project::quick("app").file("Cargo.toml", "nothing");
+    let project = project.script("programs/python3", "#!/bin/sh\nexec sleep 600\n");
+    let programs = format!("{}:/usr/bin:/bin", programs(&project).display());
+    let run = project.xbuild().words("build --toolchain zig").env("PATH", programs).run();
+    assert!(!run.status.success() && run.elapsed < Duration::from_secs(60), "{}", run.describe());
 }

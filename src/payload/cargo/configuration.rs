@@ -87,6 +87,17 @@ impl Configuration {
         self.config().env.get(name).map(|variable| variable.value.clone())
     }
 
+    /// The value that build scripts get if the environment has this one: the configuration may override it.
+    #[must_use]
+    pub(crate) fn variable_over(&self, name: &str, environments: Option<OsString>) -> Option<OsString> {
+        let config = self.config();
+        let configured = config.env.get(name);
+        match environments {
+            Some(value) if !configured.is_some_and(|variable| variable.force) => Some(value),
+            _ => configured.map(|variable| variable.value.clone()),
+        }
+    }
+
     /// Where the target's linker is set, if it is.
     #[must_use]
     pub(crate) fn linker_source(&self, target: &Target) -> Option<ConfigSource> {

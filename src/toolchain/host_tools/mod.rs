@@ -198,6 +198,9 @@ fn or_set(variables: &[String], is_library: bool) -> String {
 pub struct HostTool {
     /// The program's or the library's name.
     pub name: String,
+    /// True if it is a library.
+    #[serde(skip)]
+    pub is_library: bool,
     /// The packages whose builds may need it, sorted.
     pub needed_by: Vec<NeededBy>,
     /// Where it is; `None` if it is missing.
@@ -278,8 +281,7 @@ impl HostTool {
         if let Some(Misnamed { variable, .. }) = &self.misnamed {
             return format!("correct {variable}, or unset it and {install}");
         }
-        let is_library = Tool::by_name(&self.name).is_some_and(|tool| tool.library.is_some());
-        format!("{install}{}", or_set(&self.variables, is_library))
+        format!("{install}{}", or_set(&self.variables, self.is_library))
     }
 }
 

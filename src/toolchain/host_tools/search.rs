@@ -55,7 +55,8 @@ impl Machine<'_> {
         }
         let install = self.install(tool);
         let variables = tool.variables.clone();
-        Ok(HostTool { name: tool.name.clone(), needed_by, path, misnamed, variables, install })
+        let is_library = tool.library.is_some();
+        Ok(HostTool { name: tool.name.clone(), is_library, needed_by, path, misnamed, variables, install })
     }
 
     /// For each target the names of the variables that count for it, in their order.
@@ -174,11 +175,9 @@ impl<'a> Names<'a> {
 fn directories(root: &Path, pattern: &str) -> Vec<PathBuf> {
     let mut dirs = vec![root.to_owned()];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let glob = part.contains('*').then(|| patterns([part]));
         let below = |dir: PathBuf| {
-            if !part.contains('*') {
-                return vec![dir.join(part)];
-            }
-            let glob = patterns([part]);
+            let Some(glob) = &glob else { return vec![dir.join(part)] };
             let entries = fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok);
             let mut found: Vec<PathBuf> = entries
                 .filter(|entry| glob.is_match(entry.file_name()))

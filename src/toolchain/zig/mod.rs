@@ -113,10 +113,14 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// True if it can be used as it is. One from a cache that is not trusted has to be verified first, by [`provide`].
+    /// True if [`provide`] would return the same. One from a cache that is not trusted has to be verified first, and a way
+    /// that provides one may come before the way by which this one was found.
     #[must_use]
     pub(crate) fn is_ready(&self, request: &ZigRequest<'_>) -> bool {
-        request.verified.is_none() || self.toolchain.way != ZigWay::Cache
+        let mut before = request.settings.ways.iter().take_while(|way| **way != self.toolchain.way);
+        let provides = before.any(|way| matches!(way, ZigWay::Tarball | ZigWay::Package));
+        let is_trusted = request.verified.is_none() || self.toolchain.way != ZigWay::Cache;
+        is_trusted && !provides
     }
 
     /// Reports the ways that had failed, as [`provide`] does.

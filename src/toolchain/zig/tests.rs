@@ -397,3 +397,30 @@ fn a_zig_in_the_cache_is_held_to_its_files() {
     let (reason, _) = provide(Some(&right)).unwrap_err();
     assert!(matches!(reason, WayError::Altered { .. }), "{reason}");
 }
+
+#[test]
+fn what_was_found_is_used_only_if_providing_would_find_the_same() {
+    let toolchain = Zig { program: "/z/zig".into(), version: Version::new(0, 17, 1), way: ZigWay::Installed };
+    let found = Found { toolchain, failed: Vec::new() };
+    for (ways, ready) in [
+        (&[ZigWay::Configured, ZigWay::Installed, ZigWay::Tarball][..], true),
+        (&[ZigWay::Tarball, ZigWay::Installed], false),
+        (&[ZigWay::Package, ZigWay::Installed], false),
+    ] {
+        let settings = ZigSettings { path: None, ways: ways.to_vec() };
+        let (environment, cache) = (Environment::default(), Path::new("/c"));
+        let request = ZigRequest {
+            settings: &settings,
+            cache,
+            environment: &environment,
+            pinned: None,
+            verified: None,
+        };
+        assert_eq!(found.is_ready(&request), ready, "{ways:?}");
+        let files = request.files().cloned();
+        let verified = Some(Verified { files: files.as_ref() });
+        let of_cache =
+            Found { toolchain: Zig { way: ZigWay::Cache, ..found.toolchain.clone() }, failed: Vec::new() };
+        assert!(!of_cache.is_ready(&ZigRequest { verified, ..request }), "{ways:?}");
+    }
+}

@@ -258,7 +258,9 @@ fn not_installed(line: &str) -> Option<Cause> {
     }
     let rest = line.strip_suffix(" installed?")?;
     let (before, program) = rest.strip_suffix(" not").unwrap_or(rest).rsplit_once(' ')?;
-    (before.ends_with("is") || before.ends_with("Is")).then(|| Cause::HostTool(name(program)))
+    let asks = before.rsplit(' ').next().is_some_and(|word| word == "is" || word == "Is");
+    // `Is it installed?` asks about something else.
+    Tool::by_name(&name(program)).filter(|_| asks).map(|tool| Cause::HostTool(tool.name.clone()))
 }
 
 /// pkgconf: `Package libpq was not found in the pkg-config search path.` and `Package 'libpq', required by 'virtual:world',
@@ -348,6 +350,7 @@ mod tests {
     fn a_tool_is_told_with_what_this_machine_needs_or_for_a_build_that_may_need_it() {
         let tool = HostTool {
             name: "cmake".into(),
+            is_library: false,
             needed_by: vec![NeededBy { package: "z-sys".into(), through: Some("cmake".into()) }],
             path: None,
             misnamed: None,

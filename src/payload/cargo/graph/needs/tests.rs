@@ -94,7 +94,7 @@ fn what_a_build_script_can_call_shows_what_it_may_need() {
 
 #[test]
 fn what_provides_the_tool_counts_for_the_build_script_that_uses_it() {
-    for other in ["protoc-bin-vendored", "protox"] {
+    for other in ["protoc-bin-vendored", "protoc-prebuilt", "protox"] {
         let crates = [
             ("app", "1.0.0", &[("prost-build", BUILD), (other, BUILD), ("api-sys", None)][..]),
             ("api-sys", "1.0.0", &[("prost-build", BUILD)]),
