@@ -11,6 +11,7 @@ pub(crate) mod packages;
 mod properties;
 pub(crate) mod registry;
 mod select;
+mod sysroot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,8 @@ use crate::target::abi::GlibcVersion;
 use crate::target::platform::Platform;
 
 pub use facts::{AddedPackage, BaseFacts};
+pub use sysroot::SysrootFacts;
+pub(crate) use sysroot::{ResolvedSysroot, SysrootError};
 
 /// A base image for one platform, complete on this disk.
 #[derive(Clone, Debug, PartialEq)]

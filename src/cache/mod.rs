@@ -141,6 +141,7 @@ pub(crate) static KINDS: &[Kind] = &[
         Pruning::ByAge,
         Locked::Nothing,
     ),
+    kind("sysroots", "what programs are linked against", Entries::Each, Pruning::ByAge, Locked::Beside),
     kind(
         "toolchains",
         "zig, the C compiler and linker",

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{AssembledPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, ToolchainPin};
+use super::{
+    AdditionsPin, AssembledPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, SYSROOT, SysrootPin,
+    ToolchainPin,
+};
 use crate::oci::Digest;
 use crate::target::platform::Platform;
 use crate::toolchain::provided::NAME;
@@ -160,6 +163,7 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
     }
     entries(&old.image, &new.image, &mut differences, image_key, compare_image);
     entries(&old.assembled, &new.assembled, &mut differences, assembled_key, compare_assembled);
+    sysroots(&old.sysroot, &new.sysroot, &mut differences);
     differences.sort();
     differences
 }
@@ -263,8 +267,18 @@ fn compare_image(old: &ImagePin, new: &ImagePin, differences: &mut Vec<Differenc
             to: said(new),
         });
     }
-    let parts = |pin: &ImagePin| {
-        pin.additions.as_deref().map_or_else(Default::default, |additions| {
+    compare_additions((base, platform), old.additions.as_deref(), new.additions.as_deref(), differences);
+}
+
+/// Compares packages in addition to those of an image, or those of a sysroot.
+fn compare_additions(
+    (base, platform): (&str, &Platform),
+    old: Option<&AdditionsPin>,
+    new: Option<&AdditionsPin>,
+    differences: &mut Vec<Difference>,
+) {
+    let parts = |pin: Option<&AdditionsPin>| {
+        pin.map_or_else(Default::default, |additions| {
             let texts =
                 [&additions.suites, &additions.components, &additions.packages].map(|list| list.join(", "));
             (texts, additions.package.clone(), additions.index.clone())
@@ -274,6 +288,26 @@ fn compare_image(old: &ImagePin, new: &ImagePin, differences: &mut Vec<Differenc
     compare_settings(base, platform, ["suites", "components", "packages"], before.0, after.0, differences);
     compare_packages(base, platform, &before.1, &after.1, differences);
     compare_indexes(base, platform, &before.2, &after.2, differences);
+}
+
+fn sysroots(before: &[SysrootPin], after: &[SysrootPin], differences: &mut Vec<Difference>) {
+    let find =
+        |pins: &[SysrootPin], platform: &Platform| pins.iter().position(|pin| pin.platform == *platform);
+    for old in before {
+        let platform = &old.platform;
+        if let Some(at) = find(after, platform) {
+            let (old, new) = (Some(&old.packages), Some(&after[at].packages));
+            compare_additions((SYSROOT, platform), old, new, differences);
+        } else {
+            let (base, platform) = (SYSROOT.to_owned(), platform.clone());
+            differences.push(Difference::Unused { base, platform });
+        }
+    }
+    for new in after.iter().filter(|new| find(before, &new.platform).is_none()) {
+        let to = format!("{}, {} packages", new.packages.release, new.packages.package.len());
+        let (base, platform) = (SYSROOT.to_owned(), new.platform.clone());
+        differences.push(Difference::Missing { base, platform, to: Some(to) });
+    }
 }
 
 fn compare_settings<const N: usize>(

@@ -35,8 +35,11 @@ use crate::packages::Pool;
 use crate::target::platform::Platform;
 use crate::toolchain::provided::NAME;
 
-/// The version of the format that is written. Older versions are read and rewritten, newer ones are refused.
-pub(crate) const VERSION: u32 = 2;
+/// The newest version of the format. Older versions are read and rewritten, newer ones are refused. Format 3 added
+/// sysroots; a lock without one is written as format 2, which older releases read.
+pub(crate) const VERSION: u32 = 3;
+/// The name of sysroots in messages, and for `xbuild lock --update`.
+pub(crate) const SYSROOT: &str = "sysroot";
 
 /// `xbuild.lock`. Entries are sorted by base and platform; there is at most one of each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,11 +60,21 @@ pub struct Lock {
     /// Bases that are assembled from Debian's packages.
     #[serde(rename = "apt", default, skip_serializing_if = "Vec::is_empty")]
     pub assembled: Vec<AssembledPin>,
+    /// What programs are linked against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sysroot: Vec<SysrootPin>,
 }
 
 impl Default for Lock {
     fn default() -> Self {
-        Self { version: VERSION, rust: None, provided: None, image: Vec::new(), assembled: Vec::new() }
+        Self {
+            version: VERSION,
+            rust: None,
+            provided: None,
+            image: Vec::new(),
+            assembled: Vec::new(),
+            sysroot: Vec::new(),
+        }
     }
 }
 
@@ -196,6 +209,19 @@ pub struct AssembledPin {
     pub package: Vec<PackagePin>,
 }
 
+/// The packages that programs of one platform are linked against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SysrootPin {
+    /// The platform that is built.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub platform: Platform,
+    /// Debian's packages.
+    #[serde(rename = "debian")]
+    pub packages: AdditionsPin,
+}
+
 /// A signed release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -285,12 +311,21 @@ impl Lock {
         names
     }
 
-    /// The same without the entries with this name: a base, `rust` or `zig`.
+    /// The same with this sysroot, which replaces one of the same platform.
+    #[must_use]
+    pub fn with_sysroot(mut self, pin: SysrootPin) -> Self {
+        self.sysroot.retain(|known| known.platform != pin.platform);
+        self.sysroot.push(pin);
+        self.sorted()
+    }
+
+    /// The same without the entries with this name: a base, `rust`, `zig` or `sysroot`.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         match name {
             "rust" => self.rust = None,
             NAME => self.provided = None,
+            SYSROOT => self.sysroot.clear(),
             name => {
                 self.assembled.retain(|pin| pin.base != name);
                 self.image.retain(|pin| pin.base != name);
@@ -321,7 +356,9 @@ impl Lock {
         for pin in &mut self.assembled {
             pin.package.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        for additions in self.image.iter_mut().filter_map(|pin| pin.additions.as_mut()) {
+        self.sysroot.sort_by(|a, b| a.platform.cmp(&b.platform));
+        let of_images = self.image.iter_mut().filter_map(|pin| pin.additions.as_deref_mut());
+        for additions in of_images.chain(self.sysroot.iter_mut().map(|pin| &mut pin.packages)) {
             additions.package.sort_by(|a, b| a.name.cmp(&b.name));
         }
         self

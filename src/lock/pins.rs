@@ -5,10 +5,13 @@ use std::path::{Component, Path, PathBuf};
 
 use super::compare::Difference;
 use super::{
-    AdditionsPin, AssembledPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ToolchainPin, Unread,
+    AdditionsPin, AssembledPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, SysrootPin, ToolchainPin,
+    Unread,
 };
 use crate::oci::{Descriptor, Digest};
-use crate::packages::{BaseSet, Package, SuiteOrigin, recipe_digest, sort_packages, suites_of};
+use crate::packages::{
+    BaseSet, Package, ReleaseRequest, SuiteOrigin, recipe_digest, sort_packages, suites_of,
+};
 use crate::settings::{BaseSource, PlatformSettings};
 use crate::target::platform::Platform;
 use crate::toolchain::provided::Verified;
@@ -51,6 +54,8 @@ pub(crate) struct Pins {
     pub locking: bool,
     /// The pinned bases.
     pub bases: BTreeMap<Platform, Pin>,
+    /// The pinned sysroots.
+    pub sysroots: BTreeMap<Platform, SysrootPin>,
     /// What the run needs and the lock lacks, or has for another configuration.
     pub unmet: Vec<Difference>,
     /// The pinned Rust toolchain.
@@ -67,6 +72,7 @@ impl Pins {
             strict,
             locking: true,
             bases: BTreeMap::new(),
+            sysroots: lock.sysroot.iter().map(|pin| (pin.platform.clone(), pin.clone())).collect(),
             unmet: Vec::new(),
             rust: lock.rust.clone(),
             provided: lock.provided.clone(),
@@ -369,6 +375,26 @@ impl AdditionsPin {
             packages: self.package.iter().map(PackagePin::package).collect(),
             lacking: BTreeMap::new(),
         }
+    }
+}
+
+impl SysrootPin {
+    /// Pins a sysroot of a platform.
+    #[must_use]
+    pub(crate) fn of(platform: &Platform, components: &[String], set: &BaseSet) -> Self {
+        Self { platform: platform.clone(), packages: AdditionsPin::of(components, &[], set) }
+    }
+
+    /// True if it is what a request asks for. Without a moment of its own, a request is content with any.
+    #[must_use]
+    pub(crate) fn is_for(&self, request: &ReleaseRequest<'_>, architecture: &str) -> bool {
+        let pin = &self.packages;
+        let (suites, components) = suites_of(request.release, request.suites, request.components);
+        pin.architecture == architecture
+            && pin.release == request.release
+            && pin.suites == suites
+            && pin.components == components
+            && request.moment.is_none_or(|moment| pin.snapshot.as_deref() == Some(moment))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::{ExitCode, Explain};
 use crate::event::MirrorOrigin;
 use crate::layout::Selector;
 use crate::origin::Source;
+use crate::packages::ReleaseRequest;
 use crate::packages::debian::sources::Mirror;
 use crate::packages::debian::{BaseSet, Package, SuiteOrigin};
 use crate::settings::{self, BaseSource, Flags, Host, PlatformSettings};
@@ -162,13 +163,13 @@ fn an_unfinished_merge_is_told_by_its_line() {
 
 #[test]
 fn a_later_format_is_refused_before_anything_of_it_is_judged() {
-    for (version, found) in [("3\nnew-key = 1", "3"), ("0", "0"), ("-1", "-1")] {
+    for (version, found) in [("4\nnew-key = 1", "4"), ("0", "0"), ("-1", "-1")] {
         let error = parse(&format!("version = {version}\n")).unwrap_err();
-        let LockError::Version { found: said, known: 2, .. } = &error else { panic!("{error}") };
+        let LockError::Version { found: said, known: 3, .. } = &error else { panic!("{error}") };
         assert_eq!(said, found);
         assert!(error.hint().unwrap().contains("update xbuild"));
     }
-    for version in 1..=2 {
+    for version in 1..=3 {
         assert_eq!(parse(&format!("version = {version}\n")).unwrap(), Lock::default());
     }
 }
@@ -246,6 +247,54 @@ fn differences_say_what_moved_from_what_to_what() {
     let rebuilt = compare::compare(&old, &old.clone().with(Pin::Assembled(pin)));
     assert!(matches!(&rebuilt[..], [Difference::Package { .. }]), "{rebuilt:?}");
     assert!(rebuilt[0].to_string().ends_with(&format!("({})", "07".repeat(32))), "{}", rebuilt[0]);
+}
+
+#[test]
+fn sysroots_are_pinned_each_for_its_platform() {
+    let sysroot = |on: &str, libc: &str| SysrootPin::of(&platform(on), &[], &set(libc));
+    let old = lock().with_sysroot(sysroot("linux/arm64", "2.36-9"));
+    let text = text::render(&old);
+    // Releases that know no sysroots read locks that have none.
+    assert!(text.contains("\nversion = 3\n") && text::render(&lock()).contains("\nversion = 2\n"));
+    assert_eq!(parse(&text).unwrap(), old);
+    assert_eq!(old.clone().without("sysroot"), lock());
+    let new = old
+        .clone()
+        .with_sysroot(sysroot("linux/arm64", "2.36-10"))
+        .with_sysroot(sysroot("linux/amd64", "2.36-10"));
+    let lines = |old: &Lock, new: &Lock| -> Vec<String> {
+        compare::compare(old, new).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        lines(&old, &new),
+        [
+            "sysroot for linux/amd64: bookworm, 4 packages is new",
+            "sysroot for linux/arm64: libc6 2.36-9 → 2.36-10"
+        ]
+    );
+    assert_eq!(lines(&old, &lock()), ["sysroot for linux/arm64: not used any more"]);
+    let twice = text.replace("[[sysroot]]", "[[sysroot]]\nplatform = \"linux/arm64\"\ndebian = { architecture = \"arm64\", release = \"bookworm\", suites = [], components = [], packages = [] }\n\n[[sysroot]]");
+    assert!(parse(&twice).unwrap_err().to_string().contains("the sysroot of linux/arm64 twice"));
+    let escaping = text.replace("path = \"pool/main/zlib1g_1.deb\"", "path = \"../zlib1g_1.deb\"");
+    assert!(parse(&escaping).unwrap_err().to_string().contains("the path `../zlib1g_1.deb` of zlib1g"));
+}
+
+#[test]
+fn a_pinned_sysroot_is_used_for_what_it_was_pinned_for() {
+    let (components, suites) = (["main".to_owned()], ["bookworm".to_owned(), "bookworm-security".to_owned()]);
+    let pin = SysrootPin::of(&platform("linux/arm64"), &components, &set("2.36-9"));
+    let request =
+        ReleaseRequest { release: "bookworm", suites: &suites, components: &components, moment: None };
+    assert!(pin.is_for(&request, "arm64"));
+    assert!(pin.is_for(&ReleaseRequest { components: &[], ..request }, "arm64"));
+    // Packages for one architecture are not used for another, whatever an edited lock contains.
+    assert!(!pin.is_for(&request, "amd64"));
+    assert!(!pin.is_for(&ReleaseRequest { release: "trixie", ..request }, "arm64"));
+    assert!(!pin.is_for(&ReleaseRequest { suites: &[], ..request }, "arm64"));
+    let moment = |moment| ReleaseRequest { moment: Some(moment), ..request };
+    let own = pin.packages.snapshot.clone().unwrap();
+    assert!(pin.is_for(&moment(&own), "arm64"));
+    assert!(!pin.is_for(&moment("20260101T000000Z"), "arm64"));
 }
 
 /// The platforms of a project with this configuration.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::{AssembledPin, Lock, LockError, PackagePin, VERSION};
+use super::{AssembledPin, Lock, LockError, PackagePin, SysrootPin, VERSION};
 use crate::packages::{is_snapshot_date, recipe_digest};
 
 const HEADER: &str = "\
@@ -17,7 +17,8 @@ const HEADER: &str = "\
 /// The text of a lock, sorted.
 #[must_use]
 pub fn render(lock: &Lock) -> String {
-    let lock = Lock { version: VERSION, ..lock.clone() }.sorted();
+    let version = if lock.sysroot.is_empty() { VERSION - 1 } else { VERSION };
+    let lock = Lock { version, ..lock.clone() }.sorted();
     // It contains only strings, numbers, lists and tables, all of which TOML supports.
     let body = toml::to_string_pretty(&lock).unwrap_or_default();
     format!("{HEADER}{body}")
@@ -76,6 +77,14 @@ fn check(lock: &Lock) -> Result<(), String> {
             let of = format!("{} for {}", pin.base, pin.platform);
             check_packages(&of, &additions.package, additions.snapshot.as_deref())?;
         }
+    }
+    let mut platforms = BTreeSet::new();
+    for SysrootPin { platform, packages } in &lock.sysroot {
+        let of = format!("the sysroot of {platform}");
+        if !platforms.insert(platform) {
+            return Err(format!("it has {of} twice"));
+        }
+        check_packages(&of, &packages.package, packages.snapshot.as_deref())?;
     }
     lock.assembled.iter().try_for_each(check_assembled)
 }

@@ -1,7 +1,7 @@
 //! Why a build failed: the error of any room, and the errors that count failed platforms.
 
 use super::check::CheckError;
-use crate::base::BaseError;
+use crate::base::{BaseError, SysrootError};
 use crate::error::{ExitCode, Explain, Snippet};
 use crate::files::FilesError;
 use crate::image::ImageError;
@@ -10,6 +10,7 @@ use crate::layout::LayoutError;
 use crate::lock::LockError;
 use crate::output::engine::EngineError;
 use crate::output::{Fault, OutputError};
+use crate::packages;
 use crate::payload::{CompileError, PayloadError, UnitError};
 use crate::pipeline::probe::FactsError;
 use crate::plan::PlanError;
@@ -105,6 +106,10 @@ build_error! {
     Payload(PayloadError),
     /// The base image.
     Base(BaseError),
+    /// What programs are linked against could not be chosen.
+    Sysroot(SysrootError),
+    /// What programs are linked against could not be unpacked.
+    Unpack(packages::Error),
     /// A layer.
     Layer(layer::Error),
     /// The image.

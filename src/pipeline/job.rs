@@ -1,13 +1,13 @@
 //! A platform of a run, from the moment that it can be built.
 
-use crate::base::ResolvedBase;
+use crate::base::{BaseFacts, ResolvedBase, ResolvedSysroot, SysrootFacts};
 use crate::layer::Entry;
 use crate::payload::Unit;
 use crate::plan::{self, Facts, PlanError, PlatformFacts, PlatformPlan};
 use crate::settings::Settings;
 
-use super::Failures;
 use super::probe::Probed;
+use super::{BuildError, Failures};
 
 /// A platform that can be built as asked.
 #[derive(Debug)]
@@ -18,15 +18,21 @@ pub(super) struct Planned<'a> {
     pub(super) plan: PlatformPlan,
     /// What its layers lie on.
     pub(super) base: ResolvedBase,
+    /// What its programs are linked against.
+    pub(super) sysroot: Option<ResolvedSysroot>,
 }
 
 impl Planned<'_> {
+    fn known(&self) -> (BaseFacts, Option<SysrootFacts>) {
+        (self.base.facts(), self.sysroot.as_ref().map(ResolvedSysroot::facts))
+    }
+
     /// Plans the platform again if it was planned without knowing that its standard library has to be built. That shows only
     /// when rustup was asked for the library.
     pub(super) fn builds_standard(&mut self, settings: &Settings, facts: &Facts) -> Result<(), PlanError> {
         if !self.facts.linker.builds_standard {
             self.facts.linker.builds_standard = true;
-            self.plan = plan::plan_platform(settings, facts, &self.facts, &self.base.facts())?;
+            self.plan = plan::plan_platform(settings, facts, &self.facts, &self.known())?;
         }
         Ok(())
     }
@@ -52,13 +58,15 @@ pub(super) fn plan_all<'a>(
     platforms: Vec<Probed<'a>>,
 ) -> (Vec<Planned<'a>>, Failures) {
     let (mut planned, mut failures) = (Vec::new(), Failures::new());
-    for Probed { facts: platform, base } in platforms {
-        let plan = |base: ResolvedBase| {
-            let plan = plan::plan_platform(settings, facts, &platform, &base.facts())?;
-            Ok((plan, base))
+    for Probed { facts: platform, base, sysroot } in platforms {
+        let plan = || -> Result<_, BuildError> {
+            let (base, sysroot) = (base?, sysroot.transpose()?);
+            let known = (base.facts(), sysroot.as_ref().map(ResolvedSysroot::facts));
+            let plan = plan::plan_platform(settings, facts, &platform, &known)?;
+            Ok((plan, base, sysroot))
         };
-        match base.map_err(Into::into).and_then(plan) {
-            Ok((plan, base)) => planned.push(Planned { facts: platform, plan, base }),
+        match plan() {
+            Ok((plan, base, sysroot)) => planned.push(Planned { facts: platform, plan, base, sysroot }),
             Err(error) => {
                 failures.insert(platform.wanted.platform.clone(), error);
             }

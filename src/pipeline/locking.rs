@@ -7,10 +7,12 @@
 use std::path::{Path, PathBuf};
 
 use super::BuildError;
-use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
 use crate::host::Host;
-use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ToolchainPin, base_name, compare, text};
+use crate::lock::{
+    Difference, Lock, LockError, Pin, Pins, RustPin, SYSROOT, SysrootPin, ToolchainPin, base_name, compare,
+    text,
+};
 use crate::packages;
 use crate::pipeline::probe::{self, Probe, Probed};
 use crate::settings::Settings;
@@ -25,7 +27,7 @@ use crate::toolchain::provided;
 pub enum Update {
     /// Only what is not pinned.
     Nothing,
-    /// What has these names: bases, `rust`, `zig`.
+    /// What has these names: bases, `rust`, `zig`, `sysroot`.
     Named(Vec<String>),
     /// Everything. A lock that cannot be read is replaced.
     Everything,
@@ -114,7 +116,7 @@ impl Locking {
         reporter: &dyn Reporter,
     ) -> Result<(), LockError> {
         let Some(lock) = self.lock.as_ref().filter(|_| !self.strict) else { return Ok(()) };
-        if probe.platforms.iter().any(|platform| platform.base.is_err()) {
+        if probe.platforms.iter().any(|platform| platform.failure().is_some()) {
             return Ok(());
         }
         let mut completed = lock.clone();
@@ -122,6 +124,9 @@ impl Locking {
         refuse_older(&self.shown, lock, &pins, settings)?;
         for pin in pins {
             completed = completed.with(pin);
+        }
+        for pin in sysroot_pins(probe) {
+            completed = completed.with_sysroot(pin);
         }
         completed.rust.get_or_insert_with(|| rust(probe));
         completed.provided = with_files(completed.provided, provided_pin(probe));
@@ -168,6 +173,7 @@ pub fn lock(
     let pins = pins(settings, &pins_kept, &probe);
     refuse_older(&shown, &old, &pins, settings)?;
     let mut new = pins.into_iter().fold(Lock::default(), Lock::with);
+    new = sysroot_pins(&probe).into_iter().fold(new, Lock::with_sysroot);
     new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
     new.provided = provided_pin(&probe).and_then(|found| with_files(kept.provided.clone(), Some(found)));
     keep_unchanged(&old, &mut new, settings);
@@ -294,9 +300,9 @@ fn refuse(shown: &str, differences: Vec<Difference>) -> Result<(), LockError> {
 /// Reports every base that could not be resolved. An error if there is one.
 fn report_unresolved(probe: &Probe<'_>, reporter: &dyn Reporter) -> Result<(), BuildError> {
     let (mut failed, mut code) = (0, None);
-    for Probed { facts, base } in &probe.platforms {
-        if let Err(error) = base {
-            reporter.report(Event::failed(Some(facts.wanted.platform.clone()), error));
+    for platform in &probe.platforms {
+        if let Some(error) = platform.failure() {
+            reporter.report(Event::failed(Some(platform.facts.wanted.platform.clone()), error));
             failed += 1;
             code.get_or_insert(error.exit_code());
         }
@@ -308,7 +314,7 @@ fn report_unresolved(probe: &Probe<'_>, reporter: &dyn Reporter) -> Result<(), B
 /// The entries of all bases of a run: the pinned ones unchanged, the others as they were resolved.
 fn pins(settings: &Settings, known: &Pins, probe: &Probe<'_>) -> Vec<Pin> {
     let dir = dir(&settings.lock.path);
-    let found = probe.platforms.iter().filter_map(|Probed { facts, base: resolved }| {
+    let found = probe.platforms.iter().filter_map(|Probed { facts, base: resolved, .. }| {
         let wanted = facts.wanted;
         if let Some(pin) = known.bases.get(&wanted.platform)
             && Pins::is_complete(pin, wanted)
@@ -319,6 +325,15 @@ fn pins(settings: &Settings, known: &Pins, probe: &Probe<'_>) -> Vec<Pin> {
         resolved.as_ref().ok()?.pin(&base, wanted)
     });
     found.collect()
+}
+
+/// The sysroots of a run.
+fn sysroot_pins(probe: &Probe<'_>) -> Vec<SysrootPin> {
+    let pin = |Probed { facts, sysroot, .. }: &Probed<'_>| {
+        let resolved = sysroot.as_ref()?.as_ref().ok()?;
+        Some(resolved.pin(facts.wanted))
+    };
+    probe.platforms.iter().filter_map(pin).collect()
 }
 
 /// The toolchains that are not pinned, or differ from what is pinned.
@@ -365,7 +380,7 @@ fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockEr
     let dir = dir(&settings.lock.path);
     let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, dir));
     let mut known: Vec<String> = lock.bases().into_iter().map(ToOwned::to_owned).chain(used).collect();
-    known.extend(["rust".to_owned(), provided::NAME.to_owned()]);
+    known.extend(["rust".to_owned(), provided::NAME.to_owned(), SYSROOT.to_owned()]);
     known.sort();
     known.dedup();
     if known.iter().any(|known| known == name) {

@@ -178,7 +178,8 @@ pub fn run(
         // An output that cannot be written to is found out before an hour of compiling, not after it.
         let outputs = publish::Publisher::open(&plan, registries, host)?;
         let toolchains = Host { client: &Client::new(settings.machine.offline), ..host };
-        let (jobs, unprepared) = prepare::prepare(settings, &probe, locking.pins(), planned, toolchains)?;
+        let hosts = (host, toolchains);
+        let (jobs, unprepared) = prepare::prepare(settings, &probe, locking.pins(), planned, hosts)?;
         failures.extend(unprepared);
         let work = run::Work {
             settings,

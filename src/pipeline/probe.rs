@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use crate::base::{BaseError, Bases, ResolvedBase};
+use crate::base::{BaseError, Bases, ResolvedBase, ResolvedSysroot, SysrootError};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::event::{Event, Level, Phase, Reporter};
 use crate::host::Host;
@@ -117,6 +117,20 @@ pub(crate) struct Probed<'a> {
     pub facts: PlatformFacts<'a>,
     /// Its base. One that cannot be resolved is a failure of this platform alone.
     pub base: Result<ResolvedBase, BaseError>,
+    /// What its programs are linked against; `None` if the linker needs nothing, or if there is no base.
+    pub sysroot: Option<Result<ResolvedSysroot, SysrootError>>,
+}
+
+impl Probed<'_> {
+    /// Why there is no base, or nothing to link against.
+    #[must_use]
+    pub(super) fn failure(&self) -> Option<&dyn Explain> {
+        match (&self.base, &self.sysroot) {
+            (Err(error), _) => Some(error),
+            (Ok(_), Some(Err(error))) => Some(error),
+            (Ok(_), Some(Ok(_)) | None) => None,
+        }
+    }
 }
 
 /// Reports the bases that there was no time to resolve.
@@ -165,13 +179,34 @@ pub(crate) fn gather<'a>(
         }
         let local = local?;
         cancel.check()?;
-        Ok((local, resolved))
+        let sysroots = resolve_sysroots(settings, pins, &bases, (&local.platforms, &resolved), host);
+        cancel.check()?;
+        Ok((local, resolved, sysroots))
     })
-    .map(|(local, resolved)| {
+    .map(|(local, resolved, sysroots)| {
         let Local { facts, rust, configuration, graph, provided, platforms } = local;
-        let platforms = platforms.into_iter().zip(resolved);
-        let platforms = platforms.map(|(facts, base)| Probed { facts, base }).collect();
+        let platforms = platforms.into_iter().zip(resolved).zip(sysroots);
+        let platforms = platforms.map(|((facts, base), sysroot)| Probed { facts, base, sysroot }).collect();
         Probe { facts, rust, configuration, graph, provided, bases, platforms }
+    })
+}
+
+/// Chooses what programs are linked against, for all platforms in parallel.
+fn resolve_sysroots(
+    settings: &Settings,
+    pins: &Pins,
+    bases: &Bases,
+    (platforms, resolved): (&[PlatformFacts<'_>], &[Result<ResolvedBase, BaseError>]),
+    host: Host<'_>,
+) -> Vec<Option<Result<ResolvedSysroot, SysrootError>>> {
+    thread::scope(|scope| {
+        let each = platforms.iter().zip(resolved).map(|(platform, base)| {
+            let base = base.as_ref().ok().filter(|_| platform.linker().linker.needs_sysroot())?;
+            let with = (pins, &settings.machine.packages);
+            Some(threads::begin(scope, move || bases.resolve_sysroot(platform.wanted, base, with, host)))
+        });
+        let running: Vec<_> = each.collect();
+        running.into_iter().map(|task| task.map(Task::join)).collect()
     })
 }
 

@@ -89,6 +89,7 @@ impl Machine {
         let probed = settings.platforms.iter().map(|wanted| Probed {
             facts: probe::platform_facts(wanted, &self.rust, &configuration, c_code, host).unwrap(),
             base: Ok(ResolvedBase::Scratch),
+            sysroot: None,
         });
         let facts = sample::facts();
         let (planned, failures) = job::plan_all(&settings, &facts, probed.collect());
@@ -103,7 +104,7 @@ impl Machine {
             bases: Bases::new(&settings.machine, &settings.named, &environment),
             platforms: Vec::new(),
         };
-        let prepared = prepare::prepare(&settings, &probe, &Pins::default(), planned, host);
+        let prepared = prepare::prepare(&settings, &probe, &Pins::default(), planned, (host, host));
         let (jobs, failures) = prepared.unwrap();
         assert!(failures.is_empty(), "{failures:?}");
         (plans, jobs)
@@ -115,6 +116,7 @@ fn linked(job: &Job) -> (Value, Value) {
     let linker = match &job.unit.kit {
         Kit::Provided(_) => Linker::Zig,
         Kit::RustLld => Linker::RustLld,
+        Kit::Lld(_) => Linker::Lld,
         Kit::Configured => Linker::Configured,
     };
     assert_eq!(job.plan.linker, linker);

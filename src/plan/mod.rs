@@ -27,11 +27,11 @@ use crate::target::platform::Platform;
 use crate::toolchain::LinkerChoice;
 use crate::toolchain::provided::NAME;
 
-pub use crate::base::{AddedPackage, BaseFacts};
+pub use crate::base::{AddedPackage, BaseFacts, SysrootFacts};
 pub use crate::payload::processor::ProcessorFlag;
 pub use crate::payload::project::{Binary, ProgramKind};
-pub use crate::toolchain::Linker;
 pub use crate::toolchain::host_tools::{HostTool, Misnamed, NeededBy};
+pub use crate::toolchain::{Linker, Obstacle};
 pub use facts::StandardLibrary;
 pub(crate) use facts::{Facts, PlatformFacts};
 
@@ -111,6 +111,9 @@ pub struct PlatformPlan {
     pub linker: Linker,
     /// Why this linker.
     pub linker_from: String,
+    /// What it links against, if that is made of packages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sysroot: Option<SysrootFacts>,
     /// The glibc that programs are linked for; `None` if they do not use it, or if another linker decides.
     pub glibc: Option<GlibcVersion>,
     /// Why this version.
@@ -198,6 +201,18 @@ pub enum PlanError {
         /// The newest that it links for.
         newest: GlibcVersion,
     },
+    /// The linker that was asked for cannot link the platform's programs.
+    #[error("{linker} was asked for ({from}) and cannot link {triple}: {obstacle}")]
+    CannotLink {
+        /// What was asked for.
+        linker: &'static str,
+        /// Where it was asked for.
+        from: String,
+        /// The target triple.
+        triple: String,
+        /// Why not.
+        obstacle: Obstacle,
+    },
     /// A flag asks for the processor of the machine that builds.
     #[error("{0}")]
     NativeProcessor(Box<NativeProcessor>),
@@ -236,9 +251,10 @@ impl Explain for PlanError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::DynamicOnScratch { .. } => ExitCode::Unrunnable,
-            Self::GlibcTooNew { .. } | Self::GlibcUnknownToLinker { .. } | Self::NativeProcessor(_) => {
-                ExitCode::Config
-            }
+            Self::GlibcTooNew { .. }
+            | Self::GlibcUnknownToLinker { .. }
+            | Self::CannotLink { .. }
+            | Self::NativeProcessor(_) => ExitCode::Config,
             Self::NoEntrypoint { .. } => ExitCode::AmbiguousBinary,
         }
     }
@@ -252,6 +268,7 @@ impl Explain for PlanError {
                 format!("leave `glibc` out, or lower it to \"{available}\"")
             }
             Self::GlibcUnknownToLinker { newest, .. } => format!("lower `glibc` to \"{newest}\""),
+            Self::CannotLink { obstacle, .. } => obstacle.hint(),
             Self::NativeProcessor(native) => {
                 let build = native.better.as_ref().map_or_else(String::new, |(platform, cpu)| {
                     format!(", or build for newer processors with `--platform {platform}` ({cpu}), which the image then says")
@@ -301,7 +318,7 @@ pub(crate) fn plan_platform(
     settings: &Settings,
     facts: &Facts,
     platform: &PlatformFacts<'_>,
-    base: &BaseFacts,
+    (base, sysroot): &(BaseFacts, Option<SysrootFacts>),
 ) -> Result<PlatformPlan, PlanError> {
     let wanted = platform.wanted;
     let target = wanted.target.value;
@@ -319,8 +336,12 @@ pub(crate) fn plan_platform(
             better,
         })));
     }
-    let LinkerChoice { linker, from: linker_from } = platform.linker();
-    let (glibc, glibc_from) = match choose_glibc(linker, facts, platform, base)? {
+    let LinkerChoice { linker, from: linker_from, obstacle } = platform.linker();
+    if let Some(obstacle) = obstacle {
+        let (linker, from, triple) = (linker.name(), linker_from, target.triple.clone());
+        return Err(PlanError::CannotLink { linker, from, triple, obstacle });
+    }
+    let (glibc, glibc_from) = match choose_glibc(linker, facts, platform, (base, sysroot.as_ref()))? {
         Some((version, from)) => (Some(version), Some(from)),
         None => (None, None),
     };
@@ -342,6 +363,7 @@ pub(crate) fn plan_platform(
         },
         linker,
         linker_from,
+        sysroot: sysroot.clone(),
         glibc,
         glibc_from,
         cpu: platform.cpu.clone(),
@@ -378,18 +400,24 @@ fn choose_glibc(
     linker: Linker,
     facts: &Facts,
     platform: &PlatformFacts<'_>,
-    base: &BaseFacts,
+    (base, sysroot): (&BaseFacts, Option<&SysrootFacts>),
 ) -> Result<Option<(GlibcVersion, String)>, PlanError> {
     let wanted = platform.wanted;
     let target = wanted.target.value;
-    if target.libc != Libc::Gnu || !linker.is_provided() {
+    if target.libc != Libc::Gnu || !(linker.is_provided() || linker.needs_sysroot()) {
         return Ok(None);
+    }
+    if let (Some(version), Some(available)) = (wanted.glibc.value, base.glibc)
+        && version > available
+    {
+        return Err(PlanError::GlibcTooNew { wanted: version, available, base: base.name.clone() });
+    }
+    if linker.needs_sysroot() {
+        let version = sysroot.and_then(|sysroot| Some((sysroot.glibc?, &sysroot.release)));
+        return Ok(version.map(|(version, release)| (version, format!("the glibc of {release}"))));
     }
     let (oldest, newest) = facts.provided.glibc(target);
     if let Some(version) = wanted.glibc.value {
-        if let Some(available) = base.glibc.filter(|available| version > *available) {
-            return Err(PlanError::GlibcTooNew { wanted: version, available, base: base.name.clone() });
-        }
         if version > newest || version < oldest {
             return Err(PlanError::GlibcUnknownToLinker {
                 toolchain: facts.provided.describe(),

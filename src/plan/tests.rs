@@ -12,6 +12,16 @@ const NOTHING: LinkerFacts =
 
 /// The plan of the first platform of an `xbuild.toml`, on a base with this glibc.
 fn planned(text: &str, linker: LinkerFacts, glibc: Option<GlibcVersion>) -> Result<PlatformPlan, PlanError> {
+    planned_against(text, linker, glibc, None)
+}
+
+/// The same with a sysroot.
+fn planned_against(
+    text: &str,
+    linker: LinkerFacts,
+    glibc: Option<GlibcVersion>,
+    sysroot: Option<SysrootFacts>,
+) -> Result<PlatformPlan, PlanError> {
     let settings = sample::settings(text, Path::new("/project"));
     let platform = PlatformFacts {
         wanted: &settings.platforms[0],
@@ -28,7 +38,7 @@ fn planned(text: &str, linker: LinkerFacts, glibc: Option<GlibcVersion>) -> Resu
         added: Vec::new(),
         releases: Vec::new(),
     };
-    plan_platform(&settings, &sample::facts(), &platform, &base)
+    plan_platform(&settings, &sample::facts(), &platform, &(base, sysroot))
 }
 
 #[test]
@@ -95,4 +105,44 @@ fn the_glibc_is_within_what_zig_knows() {
         assert!(matches!(error, PlanError::GlibcUnknownToLinker { .. }), "{error}");
         assert_eq!(error.exit_code(), ExitCode::Config);
     }
+}
+
+#[test]
+fn lld_is_used_where_it_is_asked_for_and_an_obstacle_is_an_error() {
+    let gnu = "toolchain = \"lld\"\nplatforms = [\"linux/arm64\"]";
+    let musl = format!("{gnu}\n[platform.\"linux/arm64\"]\ntriple = \"aarch64-unknown-linux-musl\"");
+    let sysroot = SysrootFacts {
+        release: "bookworm".into(),
+        from: "the release of `base`".into(),
+        glibc: Some(GlibcVersion(2, 36)),
+        download_size: 5_500_000,
+        packages: Vec::new(),
+    };
+    let base = Some(GlibcVersion(2, 41));
+    let plan = planned_against(gnu, NOTHING, base, Some(sysroot.clone())).unwrap();
+    assert_eq!((plan.linker, plan.glibc), (Linker::Lld, Some(GlibcVersion(2, 36))));
+    assert_eq!(plan.glibc_from.as_deref(), Some("the glibc of bookworm"));
+    assert_eq!(plan.sysroot, Some(sysroot.clone()));
+    // Whatever cargo's configuration says, as with zig.
+    let configured = LinkerFacts { configured: true, ..NOTHING };
+    let plan = planned_against(gnu, configured, base, Some(sysroot.clone())).unwrap();
+    assert_eq!(plan.linker, Linker::Lld);
+    assert_eq!(planned(&musl, NOTHING, base).unwrap().linker, Linker::RustLld);
+    let c_code = LinkerFacts { c_code: Some("x-sys".into()), ..NOTHING };
+    let no_lld = LinkerFacts { rust_lld: false, ..NOTHING };
+    let built = LinkerFacts { builds_standard: true, ..NOTHING };
+    for (text, facts, said) in [
+        (gnu, &c_code, "`x-sys` compiles C code"),
+        (gnu, &no_lld, "the Rust toolchain has no rust-lld"),
+        (&musl, &c_code, "`x-sys` compiles C code"),
+        (&musl, &built, "the standard library is built from its source"),
+    ] {
+        let error = planned_against(text, facts.clone(), base, Some(sysroot.clone())).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains(said) && message.contains("xbuild.toml"), "{message}");
+        assert_eq!(error.exit_code(), ExitCode::Config);
+        assert!(error.hint().unwrap().contains("toolchain = \"zig\""));
+    }
+    let error = planned_against(&format!("glibc = \"2.42\"\n{gnu}"), NOTHING, base, Some(sysroot));
+    assert!(matches!(error, Err(PlanError::GlibcTooNew { .. })));
 }

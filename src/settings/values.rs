@@ -97,7 +97,7 @@ pub(super) fn toolchain(text: &str) -> Result<ToolchainChoice, Problem> {
         None if text == "clang" => Err(Problem::NotYet {
             what: "the toolchain",
             given: text.to_owned(),
-            remedy: "use `zig`, or set up clang in cargo's configuration and use `cargo`",
+            remedy: "use `zig`, `lld` if nothing compiles C code, or set up clang in cargo's configuration and use `cargo`",
         }),
         None => Err(Problem::UnknownWord {
             what: "toolchain",

@@ -15,7 +15,9 @@ pub(crate) mod zig;
 
 use serde::Serialize;
 
-pub use choose::Linker;
+use crate::packages::Sysroot;
+
+pub use choose::{Linker, Obstacle};
 pub(crate) use choose::{LinkerChoice, LinkerFacts, choose, is_likely_provided};
 
 /// The toolchain that is asked for to compile and link.
@@ -27,6 +29,9 @@ pub enum ToolchainChoice {
     /// programs without C code, otherwise zig.
     #[default]
     Auto,
+    /// The linker that the Rust toolchain includes, with the C library of the base's release, for programs without C
+    /// code.
+    Lld,
     /// zig, whatever cargo's configuration says.
     Zig,
     /// Only what cargo's own configuration and environment set up.
@@ -35,12 +40,12 @@ pub enum ToolchainChoice {
 
 impl ToolchainChoice {
     /// The names that [`ToolchainChoice::by_name`] knows.
-    pub(crate) const NAMES: [&str; 3] = ["auto", "zig", "cargo"];
+    pub(crate) const NAMES: [&str; 4] = ["auto", "lld", "zig", "cargo"];
 
     /// The choice with a name.
     #[must_use]
     pub(crate) fn by_name(name: &str) -> Option<Self> {
-        [Self::Auto, Self::Zig, Self::Cargo]
+        [Self::Auto, Self::Lld, Self::Zig, Self::Cargo]
             .into_iter()
             .zip(Self::NAMES)
             .find_map(|(choice, own)| (own == name).then_some(choice))
@@ -54,36 +59,19 @@ pub(crate) enum Kit {
     Provided(provided::Provided),
     /// [`Linker::RustLld`].
     RustLld,
+    /// [`Linker::Lld`], with its sysroot.
+    Lld(Box<Sysroot>),
     /// [`Linker::Configured`].
     Configured,
 }
 
 impl Kit {
-    /// What a linker needs. What xbuild has to provide is provided once: it stays in `found`.
-    pub(crate) fn of<E>(
-        linker: Linker,
-        found: &mut Option<provided::Provided>,
-        provide: impl FnOnce() -> Result<provided::Provided, E>,
-    ) -> Result<Self, E> {
-        Ok(match linker {
-            Linker::Configured => Self::Configured,
-            Linker::RustLld => Self::RustLld,
-            Linker::Zig => {
-                let found = match found {
-                    Some(found) => found,
-                    none => none.insert(provide()?),
-                };
-                Self::Provided(found.clone())
-            }
-        })
-    }
-
     /// What xbuild found or provided, if it links.
     #[must_use]
     pub(crate) fn provided(&self) -> Option<&provided::Provided> {
         match self {
             Self::Provided(found) => Some(found),
-            Self::RustLld | Self::Configured => None,
+            Self::RustLld | Self::Lld(_) | Self::Configured => None,
         }
     }
 
@@ -93,6 +81,7 @@ impl Kit {
         match self {
             Self::Provided(found) => Some(format!("{} {}", provided::NAME, found.version)),
             Self::RustLld => Some("rust-lld".into()),
+            Self::Lld(sysroot) => Some(format!("rust-lld with the C library of {}", sysroot.release)),
             Self::Configured => None,
         }
     }

@@ -49,6 +49,7 @@ mod remote_images;
 mod repro;
 mod service;
 mod support;
+mod sysroots;
 mod system_faults;
 mod transports;
 mod traps;

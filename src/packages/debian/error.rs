@@ -40,6 +40,14 @@ pub enum Error {
         /// The mirror's URL.
         mirror: String,
     },
+    /// A release's packages have no start files of a compiler where they are expected.
+    #[error("the packages of {release} have no start files of GCC for {architecture}")]
+    NoStartFiles {
+        /// The release.
+        release: String,
+        /// Debian's name of the architecture.
+        architecture: String,
+    },
     /// All mirrors failed, and there was more than one.
     #[error("{first}{}", beside(others))]
     NoMirror {
@@ -423,6 +431,7 @@ impl Explain for Error {
             | Self::Unsatisfied(_)
             | Self::UnknownPackages { .. }
             | Self::Script { .. }
+            | Self::NoStartFiles { .. }
             | Self::Unpack { .. }
             | Self::Tree { .. }
             | Self::Certificate { .. } => ExitCode::Package,
@@ -489,6 +498,7 @@ impl Explain for Error {
             Self::BadRelease { .. } | Self::BadIndex { .. } => {
                 Some("use another mirror; this one's archive does not have the layout of Debian's".into())
             }
+            Self::NoStartFiles { .. } => Some("leave `toolchain` out, so that no sysroot is needed".into()),
             Self::Unpack { .. } | Self::Tree { .. } | Self::Certificate { .. } => None,
         }
     }

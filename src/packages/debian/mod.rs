@@ -17,6 +17,7 @@
 //! | [`urls`] | the URLs to download a package from |
 //! | [`base`], [`certificates`] | the layout of a base, and what maintainer scripts would have made |
 //! | `examine`, [`database`], `additions` | what is installed in an image, and how packages are added to it |
+//! | [`sysroot`] | what programs are linked against |
 //! | `spelling` | how suites, packages and moments are written in configurations |
 //! | [`scripts`] | what the scripts of other packages would have done |
 //!
@@ -51,6 +52,7 @@ pub(crate) mod release;
 pub(crate) mod scripts;
 pub(crate) mod sources;
 mod spelling;
+pub(crate) mod sysroot;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -71,11 +73,14 @@ pub use database::Database;
 pub use error::Error;
 pub(crate) use examine::{AdditionsError, Examined, examine};
 pub(crate) use freshness::{Dated, stale};
-pub(crate) use opened::{Pinned, ResolvedPackages, resolve_additions, resolve_base, resolve_pinned};
+pub(crate) use opened::{
+    Pinned, ResolvedPackages, resolve_additions, resolve_base, resolve_pinned, resolve_sysroot,
+};
 pub use opened::{ReleaseRequest, open};
 pub use options::{DebianSettings, DebianSources};
 pub(crate) use recipe::recipe_digest;
 pub(crate) use scripts::Unrun;
 pub(crate) use sources::{is_of_release, is_snapshot_date, suites_of};
 pub(crate) use spelling::{check_package_name, is_suite_name, parse_snapshot};
+pub(crate) use sysroot::{ProvideRequest, Sysroot, SysrootRequest, provide_sysroot, release_for};
 pub(crate) use urls::{DownloadUrls, Pool};

@@ -12,6 +12,7 @@ use super::freshness::Dated;
 use super::host::Host as Apt;
 use super::options::DebianSettings;
 use super::sources::{Configured, Source, Wanted, select, snapshot_root};
+use super::sysroot::SysrootRequest;
 use super::urls::{DownloadUrls, Snapshot};
 use crate::event::{Event, Level, ReleaseFacts};
 use crate::host::Host;
@@ -106,6 +107,16 @@ pub(crate) fn resolve_additions(
     host: Host<'_>,
 ) -> Result<ResolvedPackages, Error> {
     let set = archive.resolve_additions(request, host)?;
+    Ok(ResolvedPackages { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
+}
+
+/// Chooses the packages of a sysroot from an opened release.
+pub(crate) fn resolve_sysroot(
+    archive: &Archive,
+    request: &SysrootRequest<'_>,
+    host: Host<'_>,
+) -> Result<ResolvedPackages, Error> {
+    let set = archive.resolve_sysroot(request, host)?;
     Ok(ResolvedPackages { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
 }
 

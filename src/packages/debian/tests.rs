@@ -1,6 +1,7 @@
 //! The whole client against a miniature archive on loopback: from a signed release to a root filesystem.
 
 mod old;
+mod sysroots;
 mod turns;
 
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ use crate::payload::cargo::project::{ProgramKind, Project};
 use crate::sys::clock::Instant;
 use crate::sys::process::{Command, ProcessError};
 use crate::target::catalog::Libc;
+use crate::toolchain::driver::link::{self, LinkSpec};
 use crate::toolchain::driver::rustc::{self, Rustc};
 use crate::toolchain::driver::{
     DIR_VARIABLE, PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper,
@@ -174,6 +175,12 @@ fn prepare_unit(
         Kit::RustLld => {
             let lld = request.rust.lld()?.unwrap_or_else(|| "rust-lld".into());
             let linker = lld::install(&lld, &target.triple, request.program, request.host.cache)?;
+            linker_flags.push(format!("-Clinker={}", linker.display()));
+        }
+        Kit::Lld(sysroot) => {
+            let lld = request.rust.lld()?.unwrap_or_else(|| "rust-lld".into());
+            let spec = LinkSpec::new(&lld, target, sysroot);
+            let linker = link::install(&spec, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", linker.display()));
         }
         Kit::Provided(found) => {

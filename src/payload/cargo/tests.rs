@@ -71,6 +71,7 @@ fn unit(triple: &str, linker: Linker) -> Unit {
     let (kit, glibc) = match linker {
         Linker::Zig => (Kit::Provided(zig), target.zig.minimum_glibc.map(|_| GlibcVersion(2, 28))),
         Linker::RustLld => (Kit::RustLld, None),
+        Linker::Lld => unreachable!("no test here links with a sysroot"),
         Linker::Configured => (Kit::Configured, None),
     };
     let standard = if triple == ARMV7_MUSL { Standard::Built } else { Standard::Installed };

@@ -90,7 +90,12 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     let read = |path: &std::ffi::OsStr| fs::read(Path::new(path));
     let (arguments, remarks) = translate(response::expand(arguments, &read)?);
     append(&Note::remarks("rust-lld", &triple.to_string_lossy(), &remarks), environment)?;
-    let lld = Command::new(PathBuf::from(lld));
+    link(Path::new(&lld), arguments)
+}
+
+/// Replaces this process with a linker, or waits for it if its arguments have to be in a file.
+pub(super) fn link(lld: &Path, arguments: Vec<OsString>) -> Result<u8, Error> {
+    let lld = Command::new(lld);
     let Some(text) = response::for_lld(&arguments) else {
         return Err(lld.args(arguments).exec().into());
     };
@@ -107,7 +112,7 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
 }
 
 /// Translates arguments for a compiler into arguments for the linker. The linker's own options stay as they are.
-fn translate(arguments: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<Remark>) {
+pub(super) fn translate(arguments: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<Remark>) {
     let (mut out, mut remarks): (Vec<OsString>, Vec<Remark>) = (Vec::new(), Vec::new());
     let mut rest = arguments.into_iter();
     while let Some(argument) = rest.next() {

@@ -6,6 +6,7 @@
 //! path and not for new content. So it is named by a hash of the wrapper's parameters. The path of the xbuild program
 //! is not one of them: it may move without a rebuild.
 
+pub(crate) mod link;
 pub(crate) mod lld;
 mod neutral;
 pub(crate) mod prime;
@@ -231,6 +232,7 @@ pub fn called(arguments: &[OsString], environment: &Environment, stderr: &mut dy
     match command.to_str()? {
         COMMAND => Some(run(rest, environment, stderr)),
         rustc::COMMAND => Some(run::ended(rustc::run(rest, environment), stderr)),
+        link::COMMAND => Some(run::ended(link::run(rest, environment), stderr)),
         lld::COMMAND => Some(run::ended(lld::run(rest, environment), stderr)),
         _ => None,
     }

@@ -33,6 +33,10 @@ const FAILED: u8 = 1;
 pub(crate) enum Error {
     #[error("the wrapper was called without a specification and a tool")]
     Usage,
+    #[error(
+        "`{0}` is to be compiled, and there is no C compiler: `toolchain = \"lld\"` only links; use `\"zig\"` or `\"auto\"`"
+    )]
+    NoCompiler(String),
     #[error("neither pkg-config nor pkgconf is installed")]
     NoPkgConfig,
     #[error("the wrapper's specification is wrong: {0}")]

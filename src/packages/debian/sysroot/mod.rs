@@ -1,0 +1,330 @@
+//! Sysroots: the parts of Debian's packages that programs of a release are linked against, as a directory in the cache.
+//!
+//! A sysroot is made like a base ([`super::base`]): the same signed indexes, the same resolver, the same checked
+//! packages. But it is not an image: what a linker does not read is left out, files belong to whoever runs xbuild, and
+//! absolute links become relative, so that they lead to the sysroot's files and not to this machine's.
+
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::archive::Archive;
+use super::base::lay;
+use super::choose::{BaseSet, CachedSet, Package, ResolvedBase, get, put, question};
+use super::error::Error;
+use super::fetch::Access;
+use super::index::Universe;
+use super::resolve::{self, resolve};
+use super::tree::Tree;
+use super::urls::DownloadUrls;
+use crate::event::Event;
+use crate::host::Host;
+use crate::layer::Entry;
+use crate::sys::{fs, store, usage};
+use crate::target::abi::GlibcVersion;
+
+const DATA: &str = include_str!("../sysroot.toml");
+/// Part of every identity. Must be raised when the same packages give another directory.
+const LAYOUT: u32 = 1;
+/// The directory of the cache.
+const DIRECTORY: &str = "sysroots";
+/// The object file by which the directory of the compiler's own files is found.
+const START_FILE: &str = "crtbeginS.o";
+
+static PARSED: LazyLock<Data> =
+    LazyLock::new(|| toml::from_str(DATA).expect("sysroot.toml is part of the program and tested"));
+
+/// `sysroot.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    releases: Vec<DataRelease>,
+    packages: Vec<DataPackage>,
+    content: DataContent,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DataRelease {
+    name: String,
+    glibc: GlibcVersion,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DataPackage {
+    name: String,
+    why: String,
+    #[serde(default)]
+    without: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DataContent {
+    keep: Vec<String>,
+    drop: Vec<String>,
+}
+
+impl DataPackage {
+    /// The package's name in a release with this GCC.
+    fn named(&self, gcc: &str) -> String {
+        self.name.replace("{gcc}", gcc)
+    }
+}
+
+/// The newest release whose glibc is not newer than a version.
+#[must_use]
+pub(crate) fn release_for(glibc: GlibcVersion) -> Option<&'static str> {
+    let serves = |release: &&DataRelease| release.glibc <= glibc;
+    PARSED.releases.iter().filter(serves).max_by_key(|release| release.glibc).map(|found| found.name.as_str())
+}
+
+/// The sysroot to choose packages for.
+#[derive(Clone, Copy, Debug)]
+pub struct SysrootRequest<'a> {
+    /// Debian's name for the architecture.
+    pub architecture: &'a str,
+}
+
+/// What is needed to make a sysroot of its packages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProvideRequest<'a> {
+    /// The name of the directories with the target's libraries: `aarch64-linux-gnu`.
+    pub multiarch: &'a str,
+    /// True if the content of the cache is not trusted: a sysroot in it is compared with its packages.
+    pub verify: bool,
+}
+
+/// A sysroot on this disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sysroot {
+    /// Its directory, absolute.
+    pub path: PathBuf,
+    /// `sha256:…` over everything that determines its content.
+    pub identity: String,
+    /// The release's codename.
+    pub release: String,
+    /// The name of the directories with the target's libraries.
+    pub multiarch: String,
+    /// The directory of the compiler's own files, relative to the sysroot: `usr/lib/gcc/aarch64-linux-gnu/12`.
+    pub gcc: String,
+}
+
+impl Archive {
+    /// Chooses the packages of a sysroot. The package indexes are only needed the first time, as for a base.
+    ///
+    /// # Errors
+    ///
+    /// If a package or something that it needs is unavailable, if an index is unavailable, or if the work is cancelled.
+    pub fn resolve_sysroot(&self, request: &SysrootRequest<'_>, host: Host<'_>) -> Result<BaseSet, Error> {
+        let architecture = request.architecture;
+        let access = Access { host };
+        let indexes = self.indexes(architecture, host.reporter)?;
+        let data = format!("sysroot {}", hex::encode(Sha256::digest(DATA)));
+        let kept =
+            access.dir("resolved")?.join(question(&indexes, architecture, &BTreeSet::new(), Some(&data)));
+        if let Some(known) = get(&kept)? {
+            return Ok(self.set(architecture, known));
+        }
+        let answer = self.with_universe(&indexes, architecture, access, |universe| {
+            let gcc = gcc_of(universe);
+            let recipe: Vec<(String, &DataPackage)> =
+                PARSED.packages.iter().map(|package| (package.named(&gcc), package)).collect();
+            let wanted = recipe.iter().map(|(name, _)| name).collect();
+            let packages = self.asked_for(universe, architecture, &wanted)?;
+            let without = recipe
+                .iter()
+                .map(|(name, package)| (name.as_str(), package.without.keys().map(String::as_str).collect()))
+                .collect();
+            let request = resolve::Request { architecture, packages: &packages, without, installed: &[] };
+            let chosen = resolve(universe, &request, host.cancel)?;
+            let mut packages: Vec<Package> = chosen
+                .iter()
+                .map(|chosen| {
+                    let package = self.package(universe, chosen);
+                    let known = recipe.iter().find(|(name, _)| *name == package.name);
+                    let why = known.map_or_else(|| package.why.clone(), |(_, known)| known.why.clone());
+                    // Nothing in a sysroot runs, so no script of a package matters.
+                    Package { why, added: true, ..package }
+                })
+                .collect();
+            packages.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(CachedSet { packages, lacking: BTreeMap::new() })
+        })?;
+        put(&kept, &answer)?;
+        Ok(self.set(architecture, answer))
+    }
+}
+
+/// The major version of a release's GCC. Without libgcc-s1 the name of the package that is then missing has none.
+fn gcc_of(universe: &Universe) -> String {
+    let version = universe.candidate("libgcc-s1").map(|(_, version)| version.upstream_version);
+    version.and_then(|version| version.split('.').next().map(str::to_owned)).unwrap_or_default()
+}
+
+/// `sha256:…` over everything that determines a sysroot's content.
+fn identity(packages: &ResolvedBase) -> String {
+    let mut hasher = Sha256::new();
+    let mut line = |text: &str| {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    };
+    line("sysroot");
+    line(&LAYOUT.to_string());
+    line(DATA);
+    line(&packages.architecture);
+    for package in &packages.packages {
+        line(&package.name);
+        line(&hex::encode(package.sha256));
+    }
+    format!("sha256:{}", hex::encode(hasher.finalize()))
+}
+
+/// The sysroot of some packages: from the cache if it is there, otherwise they are downloaded and unpacked.
+pub(crate) fn provide_sysroot(
+    packages: &ResolvedBase,
+    urls: &DownloadUrls,
+    request: &ProvideRequest<'_>,
+    host: Host<'_>,
+) -> Result<Sysroot, Error> {
+    let identity = identity(packages);
+    let all = host.cache.join(DIRECTORY);
+    store::dir(&all)?;
+    let name = identity.trim_start_matches("sha256:").get(..32).unwrap_or(&identity).to_owned();
+    let path = all.join(&name);
+    usage::mark(&path);
+    let found = |gcc: String| Sysroot {
+        path: path.clone(),
+        identity: identity.clone(),
+        release: packages.release.clone(),
+        multiarch: request.multiarch.to_owned(),
+        gcc,
+    };
+    let _lock = store::lock(&all.join(format!("{name}.lock")), host.cancel)
+        .map_err(fs::LockError::into_error::<Error>)?;
+    // It gets its name when it is complete.
+    if !request.verify
+        && let Some(gcc) = known(&path, request.multiarch)?
+    {
+        return Ok(found(gcc));
+    }
+    let entries = content(packages, urls, request.multiarch, host)?;
+    let gcc = gcc_in(&entries, request.multiarch).ok_or_else(|| Error::NoStartFiles {
+        architecture: packages.architecture.clone(),
+        release: packages.release.clone(),
+    })?;
+    if path.exists() {
+        if tree::is(&path, &entries, host.cancel)? {
+            return Ok(found(gcc));
+        }
+        if request.verify {
+            host.reporter.report(Event::warning(format!(
+                "the sysroot in `{}` is not what the pinned packages give: something else has written to it; it was made \
+                 again",
+                path.display()
+            )));
+        }
+    }
+    let made = fs::temporary_dir(&all).map_err(|error| store::lacking(&path, error))?;
+    tree::write(made.path(), &entries, host.cancel)?;
+    if path.exists() {
+        fs::remove_dir_all(&path)?;
+    }
+    fs::rename(made.path(), &path)?;
+    // It is not temporary any more.
+    drop(made.keep());
+    Ok(found(gcc))
+}
+
+/// The directory of the compiler's own files in a sysroot of the cache; `None` if there is no such sysroot.
+fn known(path: &Path, multiarch: &str) -> Result<Option<String>, Error> {
+    if let Err(error) = store::check(path) {
+        return if error.kind() == std::io::ErrorKind::NotFound { Ok(None) } else { Err(error.into()) };
+    }
+    let dir = format!("usr/lib/gcc/{multiarch}");
+    let Some(versions) = fs::unless_missing(fs::read_dir(path.join(&dir)))? else { return Ok(None) };
+    for version in versions {
+        let version = version?.path();
+        if version.join(START_FILE).exists()
+            && let Some(name) = version.file_name()
+        {
+            return Ok(Some(format!("{dir}/{}", name.to_string_lossy())));
+        }
+    }
+    Ok(None)
+}
+
+/// Everything that is unpacked of the packages, sorted by path.
+fn content(
+    packages: &ResolvedBase,
+    urls: &DownloadUrls,
+    multiarch: &str,
+    host: Host<'_>,
+) -> Result<Vec<Entry>, Error> {
+    let mut tree = Tree::merged();
+    lay(packages, urls, host, &mut tree)?;
+    let below = |path: &str, dirs: &[String]| {
+        dirs.iter().any(|dir| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/')))
+    };
+    let DataContent { keep, drop } = &PARSED.content;
+    let drop: Vec<String> = drop.iter().map(|dir| dir.replace("{multiarch}", multiarch)).collect();
+    let mut entries = tree.into_entries();
+    // The names at the top lead into `usr`: linker scripts name `/lib`.
+    entries.retain(|entry| {
+        let is_alias = !entry.path.contains('/') && tree::is_link(entry);
+        is_alias || below(&entry.path, keep) && !below(&entry.path, &drop)
+    });
+    Ok(entries)
+}
+
+fn gcc_in(entries: &[Entry], multiarch: &str) -> Option<String> {
+    let dir = format!("usr/lib/gcc/{multiarch}/");
+    entries.iter().find_map(|entry| {
+        let (parent, name) = entry.path.rsplit_once('/')?;
+        (name == START_FILE && parent.strip_prefix(&dir).is_some_and(|rest| !rest.contains('/')))
+            .then(|| parent.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::EntryKind;
+
+    #[test]
+    fn the_release_is_the_newest_that_is_not_too_new() {
+        for (glibc, release) in [
+            (GlibcVersion(2, 30), None),
+            (GlibcVersion(2, 31), Some("bullseye")),
+            (GlibcVersion(2, 35), Some("bullseye")),
+            (GlibcVersion(2, 36), Some("bookworm")),
+            (GlibcVersion(2, 40), Some("bookworm")),
+            (GlibcVersion(2, 41), Some("trixie")),
+            (GlibcVersion(2, 99), Some("trixie")),
+        ] {
+            assert_eq!(release_for(glibc), release, "{glibc}");
+        }
+    }
+
+    #[test]
+    fn the_compilers_directory_is_that_of_the_target() {
+        let entries: Vec<Entry> = [
+            "usr/lib/gcc/aarch64-linux-gnu/12/32/crtbeginS.o",
+            "usr/lib/gcc/aarch64-linux-gnu/12/crtbeginS.o",
+            "usr/lib/gcc-cross/arm-linux-gnueabihf/12/crtbeginS.o",
+        ]
+        .map(|path| Entry { path: path.into(), kind: EntryKind::Directory, mode: 0o644, uid: 0, gid: 0 })
+        .into();
+        assert_eq!(
+            gcc_in(&entries, "aarch64-linux-gnu").as_deref(),
+            Some("usr/lib/gcc/aarch64-linux-gnu/12")
+        );
+        assert_eq!(gcc_in(&entries, "arm-linux-gnueabihf"), None);
+    }
+}
