@@ -389,7 +389,8 @@ impl Resolver<'_> {
                     resolve_pinned(pinned, &request, self.packages, self.host)?
                 } else {
                     let archive = self.archive(&request)?;
-                    let request = BaseRequest { architecture, extra: &wanted.packages };
+                    let sysroot = sysroot::is_likely(wanted);
+                    let request = BaseRequest { architecture, extra: &wanted.packages, sysroot };
                     resolve_base(&archive, &request, self.host)?
                 };
                 Ok(ResolvedBase::Packages(Box::new(resolved)))

@@ -16,9 +16,10 @@ use crate::lock::{self, Pins, SysrootPin};
 use crate::packages::{
     Pinned, ReleaseRequest, ResolvedPackages, SysrootRequest, release_for, resolve_pinned, resolve_sysroot,
 };
-use crate::settings::{BaseSource, PackagesSettings, PlatformSettings};
+use crate::settings::{BaseSource, PackagesSettings, PlatformSettings, ToolchainChoice};
 use crate::sys::cancel::Cancelled;
 use crate::target::abi::GlibcVersion;
+use crate::target::catalog::Libc;
 use crate::target::platform::Platform;
 
 /// The packages that a platform's programs are linked against.
@@ -178,6 +179,11 @@ fn choose<'a>(
         Some(release) => Ok(Choice { release, own: false, from: format!("for glibc {glibc}, {from}") }),
         None => Err(SysrootError::NoRelease { platform: platform(), glibc, from }),
     }
+}
+
+/// True if the base's release will be asked for a sysroot. The platform's linker need not be known yet.
+pub(super) fn is_likely(wanted: &PlatformSettings) -> bool {
+    wanted.toolchain.value == ToolchainChoice::Lld && wanted.target.value.libc == Libc::Gnu
 }
 
 impl Bases {

@@ -171,13 +171,17 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
 /// The releases of `new` that are older than one of the same suite in `old`, for any platform: an outdated mirror must
 /// not bring back an older release. `skip` are platforms with a configured snapshot.
 #[must_use]
-pub(crate) fn older(old: &Lock, new: &[Pin], skip: &dyn Fn(&Platform) -> bool) -> Vec<Difference> {
+pub(crate) fn older(
+    old: &Lock,
+    (new, sysroots): (&[Pin], &[SysrootPin]),
+    skip: &dyn Fn(&Platform) -> bool,
+) -> Vec<Difference> {
     let of_images = old.image.iter().filter_map(|pin| pin.additions.as_deref());
     let indexes = old
         .assembled
         .iter()
         .map(|pin| &pin.index)
-        .chain(of_images.map(|additions| &additions.index))
+        .chain(of_images.chain(old.sysroot.iter().map(|pin| &pin.packages)).map(|packages| &packages.index))
         .flatten();
     let mut newest: BTreeMap<&str, &str> = BTreeMap::new();
     for index in indexes {
@@ -187,15 +191,19 @@ pub(crate) fn older(old: &Lock, new: &[Pin], skip: &dyn Fn(&Platform) -> bool) -
         }
     }
     let mut differences = Vec::new();
-    for pin in new {
+    let of_bases = new.iter().map(|pin| {
         let (base, platform) = pin.key();
-        if skip(platform) {
-            continue;
-        }
         let index = match pin {
             Pin::Assembled(pin) => Some(&pin.index),
             Pin::Image(pin) => pin.additions.as_deref().map(|additions| &additions.index),
         };
+        (base, platform, index)
+    });
+    let of_sysroots = sysroots.iter().map(|pin| (SYSROOT, &pin.platform, Some(&pin.packages.index)));
+    for (base, platform, index) in of_bases.chain(of_sysroots) {
+        if skip(platform) {
+            continue;
+        }
         for index in index.into_iter().flatten() {
             if let (Some(from), Some(to)) = (newest.get(index.suite.as_str()), &index.date)
                 && to.as_str() < *from

@@ -440,7 +440,7 @@ fn what_would_go_back_is_told() {
         )))
     };
     let old = lock();
-    let older = |pin: Pin, skip: bool| compare::older(&old, &[pin], &|_| skip);
+    let older = |pin: Pin, skip: bool| compare::older(&old, (&[pin], &[]), &|_| skip);
     // A release that is pinned for one platform counts for all.
     let found = older(at(-1), false);
     assert!(!found.is_empty());
@@ -452,7 +452,13 @@ fn what_would_go_back_is_told() {
         assert_eq!(older(at(days), skip), [], "{days}");
     }
     assert_eq!(older(image("linux/amd64", "other"), false), []);
-    assert_eq!(compare::older(&Lock::default(), &[at(-1000)], &|_| false), []);
+    let mut behind = set("2.36-8");
+    behind.suites[1].date = Some(1_000_000_000);
+    let sysroot = SysrootPin::of(&platform("linux/arm64"), &[], &behind);
+    let of_sysroot = compare::older(&old, (&[], &[sysroot]), &|_| false);
+    let [Difference::Index { base, suite, .. }] = &of_sysroot[..] else { panic!("{of_sysroot:?}") };
+    assert_eq!((base.as_str(), suite.as_str()), ("sysroot", "bookworm-security"));
+    assert_eq!(compare::older(&Lock::default(), (&[at(-1000)], &[]), &|_| false), []);
     let error = LockError::Older { path: "xbuild.lock".into(), differences: found };
     assert_eq!(error.exit_code(), ExitCode::OutOfStep);
     assert!(

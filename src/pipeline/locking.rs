@@ -10,8 +10,8 @@ use super::BuildError;
 use crate::event::{Event, Level, Reporter};
 use crate::host::Host;
 use crate::lock::{
-    Difference, Lock, LockError, Pin, Pins, RustPin, SYSROOT, SysrootPin, ToolchainPin, base_name, compare,
-    text,
+    AdditionsPin, Difference, Lock, LockError, Pin, Pins, RustPin, SYSROOT, SysrootPin, ToolchainPin,
+    base_name, compare, text,
 };
 use crate::packages;
 use crate::pipeline::probe::{self, Probe, Probed};
@@ -120,12 +120,12 @@ impl Locking {
             return Ok(());
         }
         let mut completed = lock.clone();
-        let pins = pins(settings, &self.pins, probe);
-        refuse_older(&self.shown, lock, &pins, settings)?;
+        let (pins, sysroots) = (pins(settings, &self.pins, probe), sysroot_pins(probe));
+        refuse_older(&self.shown, lock, (&pins, &sysroots), settings)?;
         for pin in pins {
             completed = completed.with(pin);
         }
-        for pin in sysroot_pins(probe) {
+        for pin in sysroots {
             completed = completed.with_sysroot(pin);
         }
         completed.rust.get_or_insert_with(|| rust(probe));
@@ -171,9 +171,10 @@ pub fn lock(
     let probe = probe::gather(settings, &pins_kept, host)?;
     report_unresolved(&probe, reporter)?;
     let pins = pins(settings, &pins_kept, &probe);
-    refuse_older(&shown, &old, &pins, settings)?;
+    let sysroots = sysroot_pins(&probe);
+    refuse_older(&shown, &old, (&pins, &sysroots), settings)?;
     let mut new = pins.into_iter().fold(Lock::default(), Lock::with);
-    new = sysroot_pins(&probe).into_iter().fold(new, Lock::with_sysroot);
+    new = sysroots.into_iter().fold(new, Lock::with_sysroot);
     new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
     new.provided = provided_pin(&probe).and_then(|found| with_files(kept.provided.clone(), Some(found)));
     keep_unchanged(&old, &mut new, settings);
@@ -247,27 +248,37 @@ fn keep_unchanged(old: &Lock, new: &mut Lock, settings: &Settings) {
             }
         }
     }
+    for pin in new.sysroot.iter_mut().filter(|pin| !asked(&pin.platform)) {
+        let Some(known) = old.sysroot.iter().find(|known| known.platform == pin.platform) else { continue };
+        keep_releases(&known.packages, &mut pin.packages);
+    }
     for pin in new.image.iter_mut().filter(|pin| !asked(&pin.platform)) {
         let Some(known) = old.image(&pin.base, &pin.platform).and_then(|known| known.additions.as_ref())
         else {
             continue;
         };
         if let Some(additions) = &mut pin.additions {
-            let same = crate::lock::AdditionsPin {
-                index: known.index.clone(),
-                snapshot: known.snapshot.clone(),
-                ..(**additions).clone()
-            };
-            if same == **known {
-                **additions = same;
-            }
+            keep_releases(known, additions);
         }
+    }
+}
+
+/// Keeps the releases and the moment of packages that have not changed.
+fn keep_releases(known: &AdditionsPin, new: &mut AdditionsPin) {
+    let same = AdditionsPin { index: known.index.clone(), snapshot: known.snapshot.clone(), ..new.clone() };
+    if same == *known {
+        *new = same;
     }
 }
 
 /// An error if something would be pinned from an older release than is pinned already, unless a snapshot is asked for. Only
 /// entries that change are compared.
-fn refuse_older(shown: &str, lock: &Lock, pins: &[Pin], settings: &Settings) -> Result<(), LockError> {
+fn refuse_older(
+    shown: &str,
+    lock: &Lock,
+    (pins, sysroots): (&[Pin], &[SysrootPin]),
+    settings: &Settings,
+) -> Result<(), LockError> {
     let is_new = |pin: &&Pin| {
         let (base, platform) = pin.key();
         match pin {
@@ -276,7 +287,10 @@ fn refuse_older(shown: &str, lock: &Lock, pins: &[Pin], settings: &Settings) -> 
         }
     };
     let chosen: Vec<Pin> = pins.iter().filter(is_new).cloned().collect();
-    let differences = compare::older(lock, &chosen, &|platform| asks_for_a_snapshot(settings, platform));
+    let sysroots: Vec<SysrootPin> =
+        sysroots.iter().filter(|pin| !lock.sysroot.contains(pin)).cloned().collect();
+    let differences =
+        compare::older(lock, (&chosen, &sysroots), &|platform| asks_for_a_snapshot(settings, platform));
     if differences.is_empty() {
         return Ok(());
     }

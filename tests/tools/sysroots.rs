@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use xbuild::error::ExitCode;
 
-use crate::support::command::Run;
+use crate::support::command::{Run, tool};
 use crate::support::layout::Layout;
 use crate::support::project::Project;
 use crate::support::{PLATFORMS, copy_dir, scratch, tools};
@@ -101,7 +101,7 @@ fn the_plan_names_what_programs_are_linked_against() {
         assert!(packages.iter().all(|package| package["why"].as_str().is_some_and(|why| !why.is_empty())));
     }
     let text = without_zig(project.xbuild().arg("plan")).run().success().stdout;
-    assert!(text.contains("rust-lld with a sysroot  (from xbuild.toml:1:13)"), "{text}");
+    assert!(text.contains("rust-lld with a sysroot  (xbuild.toml:1:13)"), "{text}");
     assert!(text.contains("sysroot     bookworm: "), "{text}");
 }
 
@@ -156,6 +156,73 @@ fn what_is_in_the_cache_is_checked_if_everything_is_pinned() {
     let again = run(project.build()).arg("--locked").run().success();
     assert_eq!(again.digest(), digest);
     assert!(again.stderr.contains("warning"), "{}", again.describe());
+}
+
+/// A build script that passes these to the linker; `DIR` is the package's directory.
+fn linked_with(arguments: &[&str]) -> String {
+    let lines = arguments.iter().fold(String::new(), |text, argument| {
+        format!("{text}    println!(\"cargo::rustc-link-arg-bins={}\");\n", argument.replace("DIR", "{dir}"))
+    });
+    format!(
+        "fn main() {{\n    let dir = std::env::var(\"CARGO_MANIFEST_DIR\").unwrap();\n    println!(\"cargo::rerun-if-changed={{dir}}\");\n{lines}}}\n"
+    )
+}
+
+#[test]
+fn what_is_said_to_the_linker_is_seen_in_the_program() {
+    const MAIN: &str = "extern \"C\" {\n    fn wrapped() -> i32;\n}\n\n#[no_mangle]\npub extern \"C\" fn \
+        __wrap_wrapped() -> i32 {\n    7\n}\n\n#[no_mangle]\npub extern \"C\" fn listed() {}\n\nfn main() {\n    \
+        println!(\"{}\", unsafe { wrapped() });\n}\n";
+    let arguments = [
+        "-Wl,--build-id=0x0123456789abcdef",
+        "-Wl,-z,nodelete,-z,pack-relative-relocs",
+        "-Wl,--defsym=defined_here=0x42,--wrap=wrapped",
+        "-Wl,-Map=DIR/map",
+        "-Wl,--dynamic-list=DIR/list",
+        "-Wl,-rpath,/opt/own,--disable-new-dtags",
+        "-Wl,--icf=all",
+        "-Xlinker",
+        "--hash-style=both",
+        "-fuse-ld=mold",
+        "-march=armv8-a",
+    ];
+    let project = project(&CONFIGURATION.replace("toolchain", "platforms = [\"linux/arm64\"]\ntoolchain"))
+        .file("src/main.rs", MAIN)
+        .file("build.rs", &linked_with(&arguments))
+        .file("list", "{ listed; };\n");
+    let manifest = fs::read_to_string(project.path("Cargo.toml")).expect("it was written");
+    project.write("Cargo.toml", &manifest.replace("\"2024\"", "\"2021\""));
+    let layout = project.path("out");
+    let run = without_zig(project.build()).words("-v --output").arg(&layout).run().success();
+    // Which linker links, and for which processor, is not for the program to say.
+    for argument in ["-fuse-ld=mold", "-march=armv8-a"] {
+        assert!(run.stderr.contains(&format!("`{argument}`")), "{argument}: {}", run.describe());
+    }
+    let dir = scratch();
+    let root = tools::unpack(&layout, "linux/arm64", dir.path());
+    assert_eq!(tools::program(&root, "linux/arm64", "/usr/local/bin/app").text(), "7\n");
+    let map = fs::read_to_string(project.path("map")).expect("the linker wrote it");
+    assert!(map.contains("Scrt1.o") && map.contains("libgcc_eh.a"), "{map}");
+    let program = root.join("usr/local/bin/app");
+    let said = tool("readelf").words("--wide --all").arg(program).run().success().stdout;
+    for effect in [
+        "Build ID: 0123456789abcdef",
+        "NODELETE",
+        "(RELR)",
+        "GLIBC_ABI_DT_RELR",
+        "Library rpath: [/opt/own]",
+        "(GNU_HASH)",
+        "(HASH)",
+        " listed",
+        "BIND_NOW",
+        "Requesting program interpreter: /lib/ld-linux-aarch64.so.1",
+    ] {
+        assert!(said.contains(effect), "no `{effect}` in\n{said}");
+    }
+    // The unwinder is inside, and nothing of it is visible.
+    let dynamic =
+        said.split(".dynsym").nth(1).and_then(|rest| rest.split("Symbol table").next()).unwrap_or("");
+    assert!(!dynamic.contains("_Unwind") && !said.contains("libgcc_s.so"), "{said}");
 }
 
 #[test]

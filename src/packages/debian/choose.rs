@@ -32,6 +32,8 @@ pub struct BaseRequest<'a> {
     pub architecture: &'a str,
     /// Requested packages beyond the recipe's. Order and repetition do not matter.
     pub extra: &'a [String],
+    /// True if a sysroot will be asked for as well: its packages are then chosen at once.
+    pub sysroot: bool,
 }
 
 /// The packages that a base can be made of, from signed indexes. No package has been downloaded.
@@ -254,6 +256,9 @@ impl Archive {
             known
         } else {
             let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
+                if request.sysroot {
+                    self.resolve_sysroot_too(universe, &indexes, request.architecture, access)?;
+                }
                 self.answer(universe, request.architecture, &extra, host.cancel)
             })?;
             put(&kept, &answer)?;

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::archive::Archive;
+use super::archive::{Archive, Index};
 use super::base::lay;
 use super::choose::{BaseSet, CachedSet, Package, ResolvedBase, get, put, question};
 use super::error::Error;
@@ -25,6 +25,7 @@ use super::urls::DownloadUrls;
 use crate::event::Event;
 use crate::host::Host;
 use crate::layer::Entry;
+use crate::sys::cancel::Cancel;
 use crate::sys::{fs, store, usage};
 use crate::target::abi::GlibcVersion;
 
@@ -126,40 +127,64 @@ impl Archive {
         let architecture = request.architecture;
         let access = Access { host };
         let indexes = self.indexes(architecture, host.reporter)?;
-        let data = format!("sysroot {}", hex::encode(Sha256::digest(DATA)));
-        let kept =
-            access.dir("resolved")?.join(question(&indexes, architecture, &BTreeSet::new(), Some(&data)));
+        let kept = record(&indexes, architecture, access)?;
         if let Some(known) = get(&kept)? {
             return Ok(self.set(architecture, known));
         }
         let answer = self.with_universe(&indexes, architecture, access, |universe| {
-            let gcc = gcc_of(universe);
-            let recipe: Vec<(String, &DataPackage)> =
-                PARSED.packages.iter().map(|package| (package.named(&gcc), package)).collect();
-            let wanted = recipe.iter().map(|(name, _)| name).collect();
-            let packages = self.asked_for(universe, architecture, &wanted)?;
-            let without = recipe
-                .iter()
-                .map(|(name, package)| (name.as_str(), package.without.keys().map(String::as_str).collect()))
-                .collect();
-            let request = resolve::Request { architecture, packages: &packages, without, installed: &[] };
-            let chosen = resolve(universe, &request, host.cancel)?;
-            let mut packages: Vec<Package> = chosen
-                .iter()
-                .map(|chosen| {
-                    let package = self.package(universe, chosen);
-                    let known = recipe.iter().find(|(name, _)| *name == package.name);
-                    let why = known.map_or_else(|| package.why.clone(), |(_, known)| known.why.clone());
-                    // Nothing in a sysroot runs, so no script of a package matters.
-                    Package { why, added: true, ..package }
-                })
-                .collect();
-            packages.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(CachedSet { packages, lacking: BTreeMap::new() })
+            self.sysroot(universe, architecture, host.cancel)
         })?;
         put(&kept, &answer)?;
         Ok(self.set(architecture, answer))
     }
+
+    /// Does the same while the packages are in memory for something else, for whoever asks later. If it fails, that is
+    /// found out then.
+    pub(super) fn resolve_sysroot_too(
+        &self,
+        universe: &Universe,
+        indexes: &[Index<'_>],
+        architecture: &str,
+        access: Access<'_>,
+    ) -> Result<(), Error> {
+        match self.sysroot(universe, architecture, access.host.cancel) {
+            Ok(answer) => put(&record(indexes, architecture, access)?, &answer),
+            Err(Error::Cancelled(cancelled)) => Err(cancelled.into()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn sysroot(&self, universe: &Universe, architecture: &str, cancel: &Cancel) -> Result<CachedSet, Error> {
+        let gcc = gcc_of(universe);
+        let recipe: Vec<(String, &DataPackage)> =
+            PARSED.packages.iter().map(|package| (package.named(&gcc), package)).collect();
+        let wanted = recipe.iter().map(|(name, _)| name).collect();
+        let packages = self.asked_for(universe, architecture, &wanted)?;
+        let without = recipe
+            .iter()
+            .map(|(name, package)| (name.as_str(), package.without.keys().map(String::as_str).collect()))
+            .collect();
+        let request = resolve::Request { architecture, packages: &packages, without, installed: &[] };
+        let chosen = resolve(universe, &request, cancel)?;
+        let mut packages: Vec<Package> = chosen
+            .iter()
+            .map(|chosen| {
+                let package = self.package(universe, chosen);
+                let known = recipe.iter().find(|(name, _)| *name == package.name);
+                let why = known.map_or_else(|| package.why.clone(), |(_, known)| known.why.clone());
+                // Nothing in a sysroot runs, so no script of a package matters.
+                Package { why, added: true, ..package }
+            })
+            .collect();
+        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(CachedSet { packages, lacking: BTreeMap::new() })
+    }
+}
+
+/// The record of the packages that were chosen from some indexes.
+fn record(indexes: &[Index<'_>], architecture: &str, access: Access<'_>) -> Result<PathBuf, Error> {
+    let data = format!("sysroot {}", hex::encode(Sha256::digest(DATA)));
+    Ok(access.dir("resolved")?.join(question(indexes, architecture, &BTreeSet::new(), Some(&data))))
 }
 
 /// The major version of a release's GCC. Without libgcc-s1 the name of the package that is then missing has none.

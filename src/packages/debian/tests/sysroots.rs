@@ -131,6 +131,29 @@ fn a_release_without_a_compilers_files_is_said_to_be_one() {
 }
 
 #[test]
+fn a_sysroot_is_chosen_with_its_base_without_reading_the_indexes_again() {
+    let setup = Setup::with(parts());
+    let archive = setup.open(false).unwrap();
+    let choose = |sysroot| {
+        let request = BaseRequest { architecture: "arm64", extra: &[], sysroot };
+        setup.on_host(false, &Silent, |host| archive.resolve_base(&request, host)).unwrap()
+    };
+    let base = choose(true);
+    // The indexes are gone, and what was chosen stays.
+    fs::remove_dir_all(setup.cache().join("indexes")).unwrap();
+    setup.archive.requests();
+    let packages = setup.sysroot_packages().unwrap();
+    assert!(packages.packages.iter().any(|package| package.name == "libgcc-12-dev"));
+    assert_eq!(setup.archive.requests(), ["dists/testing/InRelease"]);
+    assert_eq!(choose(false), base, "it changes nothing of the base");
+    // A release that cannot serve as one has a base all the same.
+    let without = Setup::new();
+    let archive = without.open(false).unwrap();
+    let request = BaseRequest { architecture: "arm64", extra: &[], sysroot: true };
+    without.on_host(false, &Silent, |host| archive.resolve_base(&request, host)).unwrap();
+}
+
+#[test]
 fn a_sysroot_is_never_taken_for_a_base() {
     let setup = Setup::with(parts());
     let packages = setup.sysroot_packages().unwrap();
