@@ -14,7 +14,7 @@ use crate::archive::link_target;
 use crate::layer::{Content, Entry, EntryKind};
 
 /// The directories that dpkg allows to be links into `/usr`, on any architecture.
-const MERGED: &[&str] = &["bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin"];
+pub(super) const MERGED: &[&str] = &["bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin"];
 /// Maximum number of our own links in a path.
 const LINKS: usize = 16;
 

@@ -14,17 +14,17 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::archive::{Archive, Index};
-use super::base::lay;
+use super::base::{lay, own};
 use super::choose::{BaseSet, CachedSet, Package, ResolvedBase, get, put, question};
 use super::error::Error;
 use super::fetch::Access;
 use super::index::Universe;
 use super::resolve::{self, resolve};
-use super::tree::Tree;
+use super::tree::{MERGED, Tree};
 use super::urls::DownloadUrls;
 use crate::event::Event;
 use crate::host::Host;
-use crate::layer::Entry;
+use crate::layer::{Entry, EntryKind};
 use crate::sys::cancel::Cancel;
 use crate::sys::{fs, store, usage};
 use crate::target::abi::GlibcVersion;
@@ -305,7 +305,20 @@ fn content(
         let is_alias = !entry.path.contains('/') && tree::is_link(entry);
         is_alias || below(&entry.path, keep) && !below(&entry.path, &drop)
     });
+    alias(&mut entries);
     Ok(entries)
+}
+
+/// Adds the names at the top that packages leave to `base-files` since all of them have their files in `usr`.
+fn alias(entries: &mut Vec<Entry>) {
+    for name in MERGED {
+        let (real, below) = (format!("usr/{name}"), format!("usr/{name}/"));
+        let is_there = entries.iter().any(|entry| entry.path.starts_with(&below));
+        if is_there && !entries.iter().any(|entry| entry.path == *name) {
+            entries.push(own(name, EntryKind::Symlink(real), 0o777));
+        }
+    }
+    entries.sort_by(|one, other| one.path.cmp(&other.path));
 }
 
 fn gcc_in(entries: &[Entry], multiarch: &str) -> Option<String> {
@@ -320,7 +333,6 @@ fn gcc_in(entries: &[Entry], multiarch: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::EntryKind;
 
     #[test]
     fn the_release_is_the_newest_that_is_not_too_new() {

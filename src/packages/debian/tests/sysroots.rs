@@ -15,6 +15,7 @@ fn parts() -> Vec<Published> {
                 deb.file("usr/lib/x-linux/Scrt1.o", b"start", 0o644)
                     .file("usr/lib/x-linux/gconv/X.so", b"no linker reads it", 0o644)
                     .file("usr/include/stdio.h", b"header", 0o644)
+                    .file("usr/lib64/loader", b"loader", 0o755)
                     .file("usr/share/doc/libc6-dev/copyright", b"LGPL", 0o644)
                     .file("usr/bin/program", b"program", 0o4755)
                     .symlink("usr/lib/x-linux/libm.so", "/lib/x/libc.so.6")
@@ -65,6 +66,8 @@ fn a_sysroot_has_what_a_linker_reads_and_no_more() {
     assert_eq!(fs::read(at("lib/x/libgcc_s.so.1")).unwrap(), b"gcc");
     assert_eq!(fs::read(at("usr/lib/gcc/x-linux/12/libgcc_s.so")).unwrap(), b"gcc");
     assert_eq!(fs::read(at("usr/include/stdio.h")).unwrap(), b"header");
+    assert_eq!(fs::read(at("lib64/loader")).unwrap(), b"loader");
+    assert!(!at("libx32").exists());
     for path in ["usr/bin/program", "usr/share/doc", "usr/lib/x-linux/gconv/X.so", "etc"] {
         assert!(!at(path).exists(), "{path}");
     }
