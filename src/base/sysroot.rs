@@ -17,7 +17,6 @@ use crate::packages::{
     Pinned, ReleaseRequest, ResolvedPackages, SysrootRequest, release_for, resolve_pinned, resolve_sysroot,
 };
 use crate::settings::{BaseSource, PackagesSettings, PlatformSettings, ToolchainChoice};
-use crate::sys::cancel::Cancelled;
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::Libc;
 use crate::target::platform::Platform;
@@ -53,6 +52,8 @@ pub(crate) struct ResolvedSysroot {
     pub packages: ResolvedPackages,
     /// Why this release.
     from: String,
+    /// True if it is the base's own release.
+    own: bool,
     /// The components that they are from; empty for the default.
     components: Vec<String>,
     /// The entry of a lock that they are from.
@@ -72,9 +73,13 @@ impl ResolvedSysroot {
             packages: packages.packages.iter().map(AddedPackage::of).collect(),
         }
     }
-}
 
-impl ResolvedSysroot {
+    /// The releases that its packages were chosen from, if they are not those of the base.
+    #[must_use]
+    pub(crate) fn other_releases(&self) -> Option<&ResolvedPackages> {
+        (!self.own).then_some(&self.packages)
+    }
+
     /// Its entry for a lock: the one that it was taken from, if there is one.
     #[must_use]
     pub(crate) fn pin(&self, wanted: &PlatformSettings) -> SysrootPin {
@@ -119,9 +124,6 @@ pub enum SysrootError {
     /// Its packages could not be chosen.
     #[error("what programs are linked against: {0}")]
     Packages(#[from] Box<BaseError>),
-    /// The run was stopped.
-    #[error(transparent)]
-    Cancelled(#[from] Cancelled),
 }
 
 impl Explain for SysrootError {
@@ -130,7 +132,6 @@ impl Explain for SysrootError {
             Self::NoRelease { .. } | Self::UnknownGlibc { .. } => ExitCode::Config,
             Self::NotPinned { .. } => ExitCode::Locked,
             Self::Packages(error) => error.exit_code(),
-            Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
     }
 
@@ -142,7 +143,6 @@ impl Explain for SysrootError {
             }
             Self::NotPinned { .. } => Some("run `xbuild lock` and commit the file".into()),
             Self::Packages(error) => error.hint(),
-            Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
 }
@@ -230,6 +230,7 @@ impl Bases {
         Ok(ResolvedSysroot {
             packages: resolved,
             from: choice.from,
+            own: choice.own,
             components: components.to_vec(),
             pin: pin.map(|pin| Box::new(pin.clone())),
         })

@@ -1,19 +1,20 @@
 //! What must be there before cargo starts: standard libraries, the toolchain, and the configured files.
 
+use std::thread;
 use std::time::Duration;
 
 use super::job::{Job, Planned};
 use super::{BuildError, Failures};
-use crate::base::ResolvedSysroot;
 use crate::files;
 use crate::host::Host;
 use crate::lock::Pins;
-use crate::packages;
+use crate::packages::{self, Sysroot};
 use crate::payload::Unit;
 use crate::payload::project::Project;
 use crate::pipeline::probe::{self, Probe};
 use crate::plan::PlatformPlan;
 use crate::settings::Settings;
+use crate::sys::threads::{self, Task};
 use crate::toolchain::rust::{self, Standard};
 use crate::toolchain::{Kit, Linker, provided};
 
@@ -29,6 +30,26 @@ fn unit(plan: &PlatformPlan, project: &Project, standard: Standard, kit: Kit) ->
     Unit { platform, target, glibc, standard, kit, limit, parts }
 }
 
+/// The sysroots of the platforms that are linked with one, made in parallel.
+fn sysroots<'p>(
+    planned: impl Iterator<Item = &'p Planned<'p>>,
+    pins: &Pins,
+    host: Host<'_>,
+) -> Vec<Option<Result<Sysroot, packages::Error>>> {
+    thread::scope(|scope| {
+        let each = planned.map(|Planned { plan, sysroot, .. }| {
+            let resolved = &sysroot.as_ref()?.packages;
+            let multiarch = plan.target.port.as_ref().map_or("", |port| port.multiarch.as_str());
+            let request = packages::ProvideRequest { multiarch, verify: pins.strict };
+            let provide =
+                move || packages::provide_sysroot(&resolved.set.plain(), &resolved.urls, &request, host);
+            Some(threads::begin(scope, provide))
+        });
+        let running: Vec<_> = each.collect();
+        running.into_iter().map(|task| task.map(Task::join)).collect()
+    })
+}
+
 /// Provides what platforms are linked with.
 struct Provider<'a> {
     settings: &'a Settings,
@@ -39,23 +60,17 @@ struct Provider<'a> {
 }
 
 impl Provider<'_> {
-    /// What the linker of a plan needs.
+    /// What a linker needs.
     fn kit(
         &mut self,
-        plan: &PlatformPlan,
-        sysroot: Option<&ResolvedSysroot>,
-        (packages, host): (Host<'_>, Host<'_>),
-    ) -> Result<Kit, BuildError> {
-        Ok(match (plan.linker, sysroot) {
+        linker: Linker,
+        sysroot: Option<Sysroot>,
+        host: Host<'_>,
+    ) -> Result<Kit, provided::ProvideError> {
+        Ok(match (linker, sysroot) {
             (Linker::Configured, _) => Kit::Configured,
             (Linker::RustLld, _) => Kit::RustLld,
-            (Linker::Lld, Some(sysroot)) => {
-                let multiarch = plan.target.port.as_ref().map_or("", |port| &port.multiarch);
-                let request = packages::ProvideRequest { multiarch, verify: self.pins.strict };
-                let (set, urls) = (sysroot.packages.set.plain(), &sysroot.packages.urls);
-                let found = packages::provide_sysroot(&set, urls, &request, packages)?;
-                Kit::Lld(Box::new(found))
-            }
+            (Linker::Lld, Some(sysroot)) => Kit::Lld(Box::new(sysroot)),
             // What xbuild finds or provides itself. A platform that is planned with a sysroot has one.
             _ => {
                 let found = match self.found.take() {
@@ -119,20 +134,20 @@ pub(super) fn prepare(
             }
         }
     }
+    let sysroots = sysroots(with_standard.iter().map(|(planned, ..)| planned), pins, packages);
     let mut provider = Provider { settings, probe, pins, found: None };
     let mut jobs = Vec::new();
-    for (planned, files, standard) in with_standard {
-        let Planned { plan, base, sysroot, .. } = planned;
-        match provider.kit(&plan, sysroot.as_ref(), (packages, host)) {
-            Ok(kit) => {
+    for ((Planned { plan, base, .. }, files, standard), sysroot) in with_standard.into_iter().zip(sysroots) {
+        match sysroot.transpose() {
+            Ok(sysroot) => {
+                let kit = provider.kit(plan.linker, sysroot, host)?;
                 let unit = unit(&plan, &probe.facts.project, standard, kit);
                 jobs.push(Job { plan, base, unit, files });
             }
-            Err(error @ BuildError::Unpack(_)) => {
+            Err(error) => {
                 host.cancel.check()?;
-                failures.insert(plan.platform, error);
+                failures.insert(plan.platform, error.into());
             }
-            Err(error) => return Err(error),
         }
     }
     Ok((jobs, failures))

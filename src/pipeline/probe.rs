@@ -10,9 +10,9 @@ use crate::base::{BaseError, Bases, ResolvedBase, ResolvedSysroot, SysrootError}
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::event::{Event, Level, Phase, Reporter};
 use crate::host::Host;
-use crate::lock::Pins;
+use crate::lock::{self, Pins};
 use crate::origin::Origin;
-use crate::packages;
+use crate::packages::{self, ResolvedPackages};
 use crate::payload::configuration::{self, Configuration};
 use crate::payload::graph::Graph;
 use crate::payload::{metadata, processor, project, spec};
@@ -169,7 +169,9 @@ pub(crate) fn gather<'a>(
         });
         let local = gather_local(settings, pins, host);
         let resolved = resolving.join();
-        report_releases(&resolved, reporter);
+        let of_bases =
+            resolved.iter().flatten().filter_map(|base| Some((base.facts().name, base.packages()?)));
+        report_releases(of_bases, reporter);
         let is_over = match &local {
             Ok(_) => cancel.check().is_err(),
             Err(error) => error.exit_code() == ExitCode::TimedOut,
@@ -180,6 +182,8 @@ pub(crate) fn gather<'a>(
         let local = local?;
         cancel.check()?;
         let sysroots = resolve_sysroots(settings, pins, &bases, (&local.platforms, &resolved), host);
+        let others = sysroots.iter().flatten().flatten().filter_map(ResolvedSysroot::other_releases);
+        report_releases(others.map(|packages| (lock::SYSROOT.to_owned(), packages)), reporter);
         cancel.check()?;
         Ok((local, resolved, sysroots))
     })
@@ -212,11 +216,13 @@ fn resolve_sysroots(
 
 /// Reports which releases of Debian the packages are from, and warns of old ones. Platforms that share a release have one
 /// report.
-fn report_releases(resolved: &[Result<ResolvedBase, BaseError>], reporter: &dyn Reporter) {
+fn report_releases<'p>(
+    packages: impl IntoIterator<Item = (String, &'p ResolvedPackages)>,
+    reporter: &dyn Reporter,
+) {
     let mut told: Vec<Event> = Vec::new();
-    for base in resolved.iter().flatten() {
-        let Some(resolved) = base.packages() else { continue };
-        let (base, releases, pinned) = (base.facts().name, resolved.releases(), resolved.pinned.clone());
+    for (base, resolved) in packages {
+        let (releases, pinned) = (resolved.releases(), resolved.pinned.clone());
         let event = Event::Releases { base, releases, pinned };
         if told.contains(&event) {
             continue;

@@ -81,7 +81,7 @@ impl Kit {
         match self {
             Self::Provided(found) => Some(format!("{} {}", provided::NAME, found.version)),
             Self::RustLld => Some("rust-lld".into()),
-            Self::Lld(sysroot) => Some(format!("rust-lld with the C library of {}", sysroot.release)),
+            Self::Lld(sysroot) => Some(format!("rust-lld with {}'s C library", sysroot.release)),
             Self::Configured => None,
         }
     }
