@@ -64,7 +64,7 @@ fn locks() -> Vec<(&'static str, String, &'static str)> {
     vec![
         ("empty", String::new(), "missing field `version`"),
         ("a text as version", "version = \"2\"\n".into(), "invalid type: string"),
-        ("a later format", "version = 3\nnew = 1\n".into(), "version 3"),
+        ("a later format", "version = 4\nnew = 1\n".into(), "version 4"),
         ("format 0", "version = 0\n".into(), "version 0"),
         ("a large version", "version = 99999999999\n".into(), "version 99999999999"),
         ("a version beyond 64 bits", format!("version = {}\n", "9".repeat(1 << 20)), "version 9999"),
