@@ -75,9 +75,9 @@ pub enum Event {
         /// The length of the pause, in milliseconds.
         milliseconds: u64,
     },
-    /// The signed releases of Debian from which a base, or packages on one, are taken.
+    /// The signed releases of Debian from which a base, or packages on one, or a sysroot are taken.
     Releases {
-        /// The base's name.
+        /// The base's name, or `sysroot`.
         base: String,
         /// The releases; empty if the packages are pinned.
         releases: Vec<ReleaseFacts>,
