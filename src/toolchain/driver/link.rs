@@ -124,33 +124,9 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
 /// The unwinder and the compiler's helpers. Programs have them inside, so that the base need not have `libgcc_s`; nothing of
 /// them is visible to libraries, which have their own.
 const UNWINDER: [&str; 3] = ["-lgcc_eh", "-lgcc", "--exclude-libs=libgcc_eh.a:libgcc.a"];
-/// Options of drivers that have their value in the next argument.
-const VALUES: &[&str] = &[
-    "-o",
-    "-L",
-    "-l",
-    "-u",
-    "-T",
-    "-e",
-    "-z",
-    "-m",
-    "-soname",
-    "-rpath",
-    "-Xlinker",
-    "-target",
-    "-x",
-    "-I",
-    "-D",
-    "-U",
-    "-isystem",
-    "-idirafter",
-    "-include",
-    "-MF",
-    "-MT",
-    "-MQ",
-    "--param",
-];
-/// Those of them that only a compiler reads.
+/// Options that have their value in the next argument.
+const VALUES: &[&str] = &["-o", "-L", "-l", "-u", "-T", "-e", "-z", "-m", "-soname", "-rpath", "-Xlinker"];
+/// The same for those that only a compiler reads.
 const COMPILERS_VALUES: &[&str] = &[
     "-target",
     "-x",
@@ -222,14 +198,14 @@ impl Said {
                 own.push(argument);
                 continue;
             };
-            if VALUES.contains(&word) {
+            if COMPILERS_VALUES.contains(&word) {
+                arguments.next();
+            } else if VALUES.contains(&word) {
                 let value = arguments.next();
                 said.shared_unwinder |=
                     word == "-l" && value.as_deref().is_some_and(|value| value == "stdc++");
-                if !COMPILERS_VALUES.contains(&word) {
-                    own.push(argument);
-                    own.extend(value);
-                }
+                own.push(argument);
+                own.extend(value);
             } else if !said.is_told(word)? {
                 own.push(argument);
             }
