@@ -16,6 +16,8 @@ use crate::settings::{DEFAULT_BASE, Machine};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::{clock, fs, store};
+use crate::toolchain::provided;
+use crate::toolchain::rust::Rust;
 
 /// Check the machine: what is installed, what is missing, and what to do about it
 #[derive(Clone, Debug, Args)]
@@ -63,10 +65,13 @@ impl Run for DoctorOptions {
         let machine = &context.machine(false)?;
         let request = provided_request(machine, environment);
         let mut checks = Vec::new();
-        checks.push(match detect(environment, cancel) {
-            Ok(rust) => Check::good("rust", format!("{} in {}", rust.version, rust.sysroot.display())),
-            Err(error) => Check::bad("rust", &error),
-        });
+        match detect(environment, cancel) {
+            Ok(rust) => {
+                checks.push(Check::good("rust", format!("{} in {}", rust.version, rust.sysroot.display())));
+                checks.push(Check::good("lld", lld(&rust)));
+            }
+            Err(error) => checks.push(Check::bad("rust", &error)),
+        }
         let row = provided_row(&request, cancel);
         checks.push(Check::good(row.name, format!("{} {}", row.version, row.path.unwrap_or(row.from))));
         checks.push(match store::open(&machine.cache).and_then(|()| fs::temporary_file(&machine.cache)) {
@@ -101,6 +106,17 @@ impl Run for DoctorOptions {
             0 => Ok(()),
             failed => Err(Unwell(failed).into()),
         }
+    }
+}
+
+/// The linker that a Rust toolchain includes. Without one everything can still be built.
+fn lld(rust: &Rust) -> String {
+    match rust.lld() {
+        Ok(Some(path)) => path.display().to_string(),
+        Ok(None) => {
+            format!("none in this Rust, so `toolchain = \"lld\"` cannot be used; {} links", provided::NAME)
+        }
+        Err(error) => error.to_string(),
     }
 }
 
