@@ -15,7 +15,7 @@ use crate::lock::{
 };
 use crate::packages;
 use crate::pipeline::probe::{self, Probe, Probed};
-use crate::settings::Settings;
+use crate::settings::{Settings, ToolchainChoice};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;
@@ -394,7 +394,11 @@ fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockEr
     let dir = dir(&settings.lock.path);
     let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, dir));
     let mut known: Vec<String> = lock.bases().into_iter().map(ToOwned::to_owned).chain(used).collect();
-    known.extend(["rust".to_owned(), provided::NAME.to_owned(), SYSROOT.to_owned()]);
+    known.extend(["rust".to_owned(), provided::NAME.to_owned()]);
+    let mut platforms = settings.platforms.iter();
+    if !lock.sysroot.is_empty() || platforms.any(|wanted| wanted.toolchain.value == ToolchainChoice::Lld) {
+        known.push(SYSROOT.to_owned());
+    }
     known.sort();
     known.dedup();
     if known.iter().any(|known| known == name) {

@@ -139,8 +139,8 @@ fn a_lock_that_cannot_be_read() {
     let lock = "version = 1\n\n[rust]\nversion = \"1.95.0\"\n";
     project.write(LOCK, &format!("<<<<<<< ours\n{lock}=======\n{lock}>>>>>>> theirs\n"));
     build().fails(ExitCode::LockFile, &["merge conflict", "line 1", "hint", "xbuild lock"]);
-    project.write(LOCK, "version = 3\n");
-    build().fails(ExitCode::LockFile, &["format version 3", "supports only 2", "hint", "update xbuild"]);
+    project.write(LOCK, "version = 4\n");
+    build().fails(ExitCode::LockFile, &["format version 4", "supports only 3", "hint", "update xbuild"]);
     project.write(LOCK, &lock.replace("version = \"1", "versoin = \"1"));
     build().fails(ExitCode::LockFile, &["versoin", "xbuild.lock:4:1", "hint"]);
     project.xbuild().arg("lock").run().fails(ExitCode::LockFile, &["versoin"]);

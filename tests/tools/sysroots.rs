@@ -125,6 +125,11 @@ fn a_lock_pins_the_sysroot_and_only_that_is_used() {
     locked("--locked").run().fails(ExitCode::Locked, &["are not pinned, and --locked forbids"]);
     locked("").run().success();
     assert_eq!(fs::read_to_string(project.path("xbuild.lock")).expect("a lock"), text, "it is completed");
+    // It has a name of its own.
+    without_zig(project.xbuild().words("lock --update sysroot")).run().success();
+    without_zig(project.xbuild().words("lock --update sysrot"))
+        .run()
+        .fails(ExitCode::Usage, &["hint", "sysroot"]);
     // Another package than the pinned one is not taken.
     let package = text.split("name = \"libc6-dev\"").nth(1).expect("it is pinned");
     let digest = package.split("sha256 = \"").nth(1).and_then(|rest| rest.get(..64)).expect("a digest");

@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
 /// them is visible to libraries, which have their own.
 const UNWINDER: [&str; 3] = ["-lgcc_eh", "-lgcc", "--exclude-libs=libgcc_eh.a:libgcc.a"];
 /// Options that have their value in the next argument.
-const VALUES: &[&str] = &["-o", "-L", "-l", "-u", "-T", "-e", "-z", "-m", "-soname", "-rpath", "-Xlinker"];
+const VALUES: &[&str] = &["-o", "-L", "-u", "-T", "-e", "-z", "-m", "-soname", "-rpath", "-Xlinker"];
 /// The same for those that only a compiler reads.
 const COMPILERS_VALUES: &[&str] = &[
     "-target",
@@ -200,12 +200,14 @@ impl Said {
             };
             if COMPILERS_VALUES.contains(&word) {
                 arguments.next();
+            } else if word == "-l" {
+                let mut library = argument;
+                library.push(arguments.next().unwrap_or_default());
+                said.shared_unwinder |= library == "-lstdc++";
+                own.push(library);
             } else if VALUES.contains(&word) {
-                let value = arguments.next();
-                said.shared_unwinder |=
-                    word == "-l" && value.as_deref().is_some_and(|value| value == "stdc++");
                 own.push(argument);
-                own.extend(value);
+                own.extend(arguments.next());
             } else if !said.is_told(word)? {
                 own.push(argument);
             }

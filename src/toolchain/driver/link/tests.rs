@@ -108,6 +108,7 @@ fn values_are_not_taken_for_options() {
     let words = linked("-o -shared -Xlinker -static -u -r a.o");
     assert!(words.starts_with("-pie ") && words.contains("-o -shared -static -u -r a.o"), "{words}");
     assert!(!linked("-I /usr/include -D A -x c a.o").contains("/usr/include"));
+    assert_eq!(linked("-nodefaultlibs -l gcc_s"), linked("-nodefaultlibs -lgcc_s"));
     assert!(linked("-pthread a.o").contains("-lpthread UNWINDER -lc"));
 }
 
