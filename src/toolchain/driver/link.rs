@@ -162,6 +162,21 @@ enum Kind {
     Relocatable,
 }
 
+impl Kind {
+    /// The kind after one more option. A static program stays one; `-pie` and `-no-pie` after
+    /// that say at which address.
+    fn told(self, word: &str) -> Self {
+        match (self, word) {
+            (Self::Shared | Self::Relocatable, _) => self,
+            (_, "-static-pie") | (Self::Static, "-pie") => Self::StaticPie,
+            (Self::StaticPie, "-no-pie" | "-nopie") | (Self::Pie | Self::Fixed, "-static") => Self::Static,
+            (Self::Static | Self::StaticPie, _) => self,
+            (_, "-no-pie" | "-nopie") => Self::Fixed,
+            _ => Self::Pie,
+        }
+    }
+}
+
 /// What a driver was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Said {
@@ -219,15 +234,10 @@ impl Said {
     /// Takes an argument that is for a driver alone. False for all others.
     fn is_told(&mut self, word: &str) -> Result<bool, Error> {
         match word {
-            "-shared" => self.kind = Kind::Shared,
+            // Nothing makes a program of what is to be a library or an object file, as with clang.
             "-r" => self.kind = Kind::Relocatable,
-            "-static-pie" => self.kind = Kind::StaticPie,
-            "-static" if self.kind != Kind::StaticPie => self.kind = Kind::Static,
-            "-pie" if self.kind == Kind::Static => self.kind = Kind::StaticPie,
-            "-pie" => self.kind = Kind::Pie,
-            // A static program is at a fixed address anyway.
-            "-no-pie" | "-nopie" if self.kind == Kind::Static => {}
-            "-no-pie" | "-nopie" => self.kind = Kind::Fixed,
+            "-shared" if self.kind != Kind::Relocatable => self.kind = Kind::Shared,
+            "-static" | "-static-pie" | "-pie" | "-no-pie" | "-nopie" => self.kind = self.kind.told(word),
             "-nostartfiles" => self.start_files = false,
             "-nodefaultlibs" => self.libraries = false,
             "-nostdlib" => (self.start_files, self.libraries) = (false, false),
@@ -238,7 +248,7 @@ impl Said {
                 return Ok(word != "-lstdc++");
             }
             // The unwinder is linked statically unless something asks for the shared one.
-            "-static" | "-static-libgcc" => {}
+            "-shared" | "-static-libgcc" => {}
             _ if COMPILE.contains(&word) => return Err(Error::NoCompiler(word.to_owned())),
             _ if is_source(word) => return Err(Error::NoCompiler(word.to_owned())),
             // The directory in which rustc has its linker under the name that compilers look for.

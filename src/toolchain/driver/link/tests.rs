@@ -73,6 +73,12 @@ fn each_kind_of_file_has_its_start_files() {
     }
     assert_eq!(linked("-static -pie a.o"), linked("-static-pie a.o"));
     assert_eq!(linked("-static -no-pie a.o"), linked("-static a.o"));
+    // It was static, so it must not ask for a loader.
+    assert_eq!(linked("-static-pie -no-pie a.o"), linked("-static a.o"));
+    for more in ["-no-pie", "-pie", "-static", "-static-pie"] {
+        assert_eq!(linked(&format!("-shared {more} a.o")), linked("-shared a.o"), "{more}");
+        assert_eq!(linked(&format!("-r {more} -shared a.o")), linked("-r a.o"), "{more}");
+    }
 }
 
 #[test]
