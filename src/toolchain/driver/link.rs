@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::run::{Error, append};
 use super::translate::Remark;
 use super::work::Note;
-use super::{PROGRAM_VARIABLE, lld, response};
+use super::{lld, response};
 use crate::packages::Sysroot;
 use crate::sys::env::Environment;
 use crate::sys::{fs, store, usage};
@@ -100,12 +100,7 @@ pub(crate) fn install(spec: &LinkSpec, program: &Path, cache: &Path) -> io::Resu
     // rustc guesses from a linker's name how to speak to it (`link` and `ld` are bare linkers). From this name it guesses
     // nothing, and speaks as to the target's usual linker, a compiler driver.
     let path = dir.join("sysroot-linker");
-    let quote = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
-    let script = format!(
-        "#!/bin/sh\nprogram={}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {COMMAND} {} \"$@\"\n",
-        quote(program),
-        quote(&file)
-    );
+    let script = super::script(program, &[OsStr::new(COMMAND), file.as_os_str()]);
     super::write_if_different(&path, script.as_bytes(), 0o755)?;
     Ok(path)
 }

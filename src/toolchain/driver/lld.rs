@@ -4,16 +4,16 @@
 //! `-fuse-ld=mold`, `-static-pie`. Such arguments are translated for the linker, or dropped if they tell a compiler
 //! which linker or libraries to use.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::response;
 use super::run::{Error, append, code};
 use super::translate::Remark;
 use super::work::Note;
-use super::{PROGRAM_VARIABLE, response};
 use crate::sys::env::Environment;
 use crate::sys::process::Command;
 use crate::sys::{fs, store, usage};
@@ -71,12 +71,8 @@ pub(crate) fn install(lld: &Path, triple: &str, program: &Path, cache: &Path) ->
     store::dir(&dir)?;
     // rustc recognises the linker's command-line syntax by this name.
     let path = dir.join("rust-lld");
-    let quote = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
-    let script = format!(
-        "#!/bin/sh\nprogram={}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {COMMAND} {triple} {} \"$@\"\n",
-        quote(program),
-        quote(lld)
-    );
+    let words = [OsStr::new(COMMAND), OsStr::new(triple), lld.as_os_str()];
+    let script = super::script(program, &words);
     super::write_if_different(&path, script.as_bytes(), 0o755)?;
     Ok(path)
 }
@@ -87,7 +83,7 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     let (Some(triple), Some(lld)) = (arguments.next(), arguments.next()) else {
         return Err(Error::Usage);
     };
-    let read = |path: &std::ffi::OsStr| fs::read(Path::new(path));
+    let read = |path: &OsStr| fs::read(Path::new(path));
     let (arguments, remarks) = translate(response::expand(arguments, &read)?);
     append(&Note::remarks("rust-lld", &triple.to_string_lossy(), &remarks), environment)?;
     link(Path::new(&lld), arguments)

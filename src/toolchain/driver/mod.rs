@@ -17,7 +17,7 @@ mod side;
 pub(crate) mod translate;
 pub(crate) mod work;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -198,7 +198,8 @@ impl Wrapper {
         // cc-rs looks for `zig` in a compiler's name to determine its kind.
         let script = |name: &str, tool: &str| -> io::Result<PathBuf> {
             let file = dir.join(name);
-            write_if_different(&file, script(program, &path, tool).as_bytes(), 0o755)?;
+            let words = [OsStr::new(COMMAND), path.as_os_str(), OsStr::new(tool)];
+            write_if_different(&file, script(program, &words).as_bytes(), 0o755)?;
             Ok(file)
         };
         let wrapper = Self {
@@ -250,14 +251,16 @@ fn write_if_different(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
     }
 }
 
-/// A script that calls the xbuild of the running build, whose path is in the environment. The path in the script is for
-/// calls outside of a build, when a user repeats a command line that rustc has shown.
-fn script(program: &Path, spec: &Path, tool: &str) -> String {
-    let quote = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
+/// A script that calls the xbuild of the running build, whose path is in the environment, with these words before its own
+/// arguments. The path in the script is for calls outside of a build, when a user repeats a command line that rustc has
+/// shown.
+fn script(program: &Path, words: &[&OsStr]) -> String {
+    let quote = |word: &OsStr| shell_words::quote(&word.to_string_lossy()).into_owned();
+    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
     format!(
-        "#!/bin/sh\nprogram={}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {COMMAND} {} {tool} \"$@\"\n",
-        quote(program),
-        quote(spec)
+        "#!/bin/sh\nprogram={}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {} \"$@\"\n",
+        quote(program.as_os_str()),
+        words.join(" ")
     )
 }
 

@@ -5,7 +5,6 @@
 //! target in the background. zig locks its cache, so a link that comes meanwhile waits for this work and does not
 //! repeat it. rustc itself makes the link: with slightly different arguments (`-static -pie` instead of `-static`), zig
 //! would build everything again.
-//! only a little differently (`-static -pie` for `-static`), zig would build everything another time.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::PROGRAM_VARIABLE;
 use crate::sys::env::Environment;
 use crate::sys::process::{Command, ProcessError};
 use crate::sys::{fs, store, usage};
@@ -48,10 +47,7 @@ pub(crate) fn install(program: &Path, cache: &Path) -> io::Result<PathBuf> {
     store::dir(&dir)?;
     // sccache recognises rustc by its name.
     let path = dir.join("rustc");
-    let program = shell_words::quote(&program.to_string_lossy()).into_owned();
-    let script = format!(
-        "#!/bin/sh\nprogram={program}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {COMMAND} \"$@\"\n"
-    );
+    let script = super::script(program, &[OsStr::new(COMMAND)]);
     super::write_if_different(&path, script.as_bytes(), 0o755)?;
     Ok(path)
 }
@@ -126,6 +122,7 @@ fn target(words: &[String]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::sys::cancel::Cancel;
+    use crate::toolchain::driver::PROGRAM_VARIABLE;
 
     fn found(arguments: &[&str]) -> Option<String> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();

@@ -34,6 +34,8 @@ const DATA: &str = include_str!("../sysroot.toml");
 const LAYOUT: u32 = 1;
 /// The directory of the cache.
 const DIRECTORY: &str = "sysroots";
+/// The directory with those of compilers, by target and version.
+const GCC: &str = "usr/lib/gcc";
 /// The object file by which the directory of the compiler's own files is found.
 const START_FILE: &str = "crtbeginS.o";
 
@@ -235,12 +237,12 @@ pub(crate) fn provide_sysroot(
         .map_err(fs::LockError::into_error::<Error>)?;
     // It gets its name when it is complete.
     if !request.verify
-        && let Some(gcc) = known(&path, request.multiarch)?
+        && let Some(gcc) = known(&path)?
     {
         return Ok(found(gcc));
     }
     let entries = content(packages, urls, request.multiarch, host)?;
-    let gcc = gcc_in(&entries, request.multiarch).ok_or_else(|| Error::NoStartFiles {
+    let gcc = gcc_in(&entries).ok_or_else(|| Error::NoStartFiles {
         architecture: packages.architecture.clone(),
         release: packages.release.clone(),
     })?;
@@ -268,21 +270,31 @@ pub(crate) fn provide_sysroot(
 }
 
 /// The directory of the compiler's own files in a sysroot of the cache; `None` if there is no such sysroot.
-fn known(path: &Path, multiarch: &str) -> Result<Option<String>, Error> {
+fn known(path: &Path) -> Result<Option<String>, Error> {
     if let Err(error) = store::check(path) {
         return if error.kind() == std::io::ErrorKind::NotFound { Ok(None) } else { Err(error.into()) };
     }
-    let dir = format!("usr/lib/gcc/{multiarch}");
-    let Some(versions) = fs::unless_missing(fs::read_dir(path.join(&dir)))? else { return Ok(None) };
-    for version in versions {
-        let version = version?.path();
-        if version.join(START_FILE).exists()
-            && let Some(name) = version.file_name()
-        {
-            return Ok(Some(format!("{dir}/{}", name.to_string_lossy())));
+    for target in names(path, GCC)? {
+        let dir = format!("{GCC}/{target}");
+        for version in names(path, &dir)? {
+            let dir = format!("{dir}/{version}");
+            if path.join(&dir).join(START_FILE).exists() {
+                return Ok(Some(dir));
+            }
         }
     }
     Ok(None)
+}
+
+/// The names in a directory of a sysroot, if it has the directory.
+fn names(root: &Path, dir: &str) -> Result<Vec<String>, Error> {
+    let Some(entries) = fs::unless_missing(fs::read_dir(root.join(dir)))? else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Everything that is unpacked of the packages, sorted by path.
@@ -300,6 +312,7 @@ fn content(
     let DataContent { keep, drop } = &PARSED.content;
     let drop: Vec<String> = drop.iter().map(|dir| dir.replace("{multiarch}", multiarch)).collect();
     let mut entries = tree.into_entries();
+    tree::unlink(&mut entries);
     // The names at the top lead into `usr`: linker scripts name `/lib`.
     entries.retain(|entry| {
         let is_alias = !entry.path.contains('/') && tree::is_link(entry);
@@ -321,12 +334,13 @@ fn alias(entries: &mut Vec<Entry>) {
     entries.sort_by(|one, other| one.path.cmp(&other.path));
 }
 
-fn gcc_in(entries: &[Entry], multiarch: &str) -> Option<String> {
-    let dir = format!("usr/lib/gcc/{multiarch}/");
+/// The directory of the compiler's own files among entries: `usr/lib/gcc/<target>/<version>`. GCC's name of the target is
+/// not always that of the library directories: it is `i686-linux-gnu` where these are `i386-linux-gnu`.
+fn gcc_in(entries: &[Entry]) -> Option<String> {
     entries.iter().find_map(|entry| {
-        let (parent, name) = entry.path.rsplit_once('/')?;
-        (name == START_FILE && parent.strip_prefix(&dir).is_some_and(|rest| !rest.contains('/')))
-            .then(|| parent.to_owned())
+        let dir = entry.path.strip_suffix(START_FILE)?.strip_suffix('/')?;
+        let below = dir.strip_prefix(GCC)?.strip_prefix('/')?;
+        (below.split('/').count() == 2).then(|| dir.to_owned())
     })
 }
 
@@ -351,17 +365,27 @@ mod tests {
 
     #[test]
     fn the_compilers_directory_is_that_of_the_target() {
-        let entries: Vec<Entry> = [
+        let of = |paths: &[&str]| {
+            let entry = |path: &&str| Entry {
+                path: (*path).into(),
+                kind: EntryKind::Directory,
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+            };
+            gcc_in(&paths.iter().map(entry).collect::<Vec<_>>())
+        };
+        let arm64 = [
             "usr/lib/gcc/aarch64-linux-gnu/12/32/crtbeginS.o",
             "usr/lib/gcc/aarch64-linux-gnu/12/crtbeginS.o",
-            "usr/lib/gcc-cross/arm-linux-gnueabihf/12/crtbeginS.o",
-        ]
-        .map(|path| Entry { path: path.into(), kind: EntryKind::Directory, mode: 0o644, uid: 0, gid: 0 })
-        .into();
+        ];
+        assert_eq!(of(&arm64).as_deref(), Some("usr/lib/gcc/aarch64-linux-gnu/12"));
+        // The libraries of this one are in i386-linux-gnu.
+        let i386 = of(&["usr/lib/gcc/i686-linux-gnu/12/crtbeginS.o"]);
+        assert_eq!(i386.as_deref(), Some("usr/lib/gcc/i686-linux-gnu/12"));
         assert_eq!(
-            gcc_in(&entries, "aarch64-linux-gnu").as_deref(),
-            Some("usr/lib/gcc/aarch64-linux-gnu/12")
+            of(&["usr/lib/gcc-cross/arm-linux-gnueabihf/12/crtbeginS.o", "usr/lib/gcc/crtbeginS.o"]),
+            None
         );
-        assert_eq!(gcc_in(&entries, "arm-linux-gnueabihf"), None);
     }
 }

@@ -15,6 +15,25 @@ pub(super) fn is_link(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::Symlink(_))
 }
 
+/// Makes files of the further names of files, so that each stays whatever becomes of the others.
+pub(super) fn unlink(entries: &mut [Entry]) {
+    let files: BTreeMap<String, (Content, u32)> = entries
+        .iter()
+        .filter_map(|entry| match &entry.kind {
+            EntryKind::File(content) => Some((entry.path.clone(), (content.clone(), entry.mode))),
+            _ => None,
+        })
+        .collect();
+    for entry in entries {
+        if let EntryKind::HardLink(target) = &entry.kind
+            && let Some((content, mode)) = files.get(target)
+        {
+            entry.kind = EntryKind::File(content.clone());
+            entry.mode = *mode;
+        }
+    }
+}
+
 /// What a path in the directory is.
 enum Node<'a> {
     Directory,
@@ -22,35 +41,23 @@ enum Node<'a> {
     Link(PathBuf),
 }
 
-/// What each path is, with the directories above them. A file with several names becomes several files.
+/// What each path is, with the directories above them. Files have one name each: see [`unlink`].
 fn nodes(entries: &[Entry]) -> BTreeMap<&str, Node<'_>> {
     let mut nodes = BTreeMap::new();
-    let mut files: BTreeMap<&str, (&[u8], u32)> = BTreeMap::new();
-    for entry in entries {
-        if let EntryKind::File(Content::Bytes(bytes)) = &entry.kind {
-            files.insert(&entry.path, (bytes, entry.mode));
-        }
-    }
     for entry in entries {
         for (at, _) in entry.path.match_indices('/') {
             nodes.entry(&entry.path[..at]).or_insert(Node::Directory);
         }
         let node = match &entry.kind {
-            EntryKind::Directory => Some(Node::Directory),
+            EntryKind::Directory => Node::Directory,
             EntryKind::Symlink(target) => {
-                Some(Node::Link(relative(&entry.path, &link_target(&entry.path, target))))
+                Node::Link(relative(&entry.path, &link_target(&entry.path, target)))
             }
-            EntryKind::File(_) => {
-                files.get(entry.path.as_str()).map(|(bytes, mode)| Node::File(bytes, *mode))
-            }
-            // The name that is the file may be one that is left out.
-            EntryKind::HardLink(target) => {
-                files.get(target.as_str()).map(|(bytes, mode)| Node::File(bytes, *mode))
-            }
+            EntryKind::File(Content::Bytes(bytes)) => Node::File(bytes, entry.mode),
+            // Packages are unpacked into memory.
+            EntryKind::File(_) | EntryKind::HardLink(_) => continue,
         };
-        if let Some(node) = node {
-            nodes.insert(&entry.path, node);
-        }
+        nodes.insert(entry.path.as_str(), node);
     }
     nodes
 }
@@ -133,7 +140,7 @@ mod tests {
 
     fn some() -> Vec<Entry> {
         let link = |path: &str, target: &str| entry(path, EntryKind::Symlink(target.into()), 0o777);
-        vec![
+        let mut entries = vec![
             link("lib", "usr/lib"),
             link("usr/lib/x/a.so", "/lib/x/a.so.1"),
             file("usr/lib/x/a.so.1", "a", 0o644),
@@ -141,7 +148,9 @@ mod tests {
             entry("usr/lib/x/c", EntryKind::HardLink("usr/lib/x/a.so.1".into()), 0o644),
             entry("usr/lib/x/d", EntryKind::Directory, 0o2755),
             file("usr/lib/x/setuid", "s", 0o4755),
-        ]
+        ];
+        unlink(&mut entries);
+        entries
     }
 
     #[test]

@@ -18,6 +18,7 @@ fn parts() -> Vec<Published> {
                     .file("usr/lib64/loader", b"loader", 0o755)
                     .file("usr/share/doc/libc6-dev/copyright", b"LGPL", 0o644)
                     .file("usr/bin/program", b"program", 0o4755)
+                    .hard_link("usr/lib/x-linux/plugin", "usr/bin/program")
                     .symlink("usr/lib/x-linux/libm.so", "/lib/x/libc.so.6")
             },
         ),
@@ -66,6 +67,8 @@ fn a_sysroot_has_what_a_linker_reads_and_no_more() {
     assert_eq!(fs::read(at("lib/x/libgcc_s.so.1")).unwrap(), b"gcc");
     assert_eq!(fs::read(at("usr/lib/gcc/x-linux/12/libgcc_s.so")).unwrap(), b"gcc");
     assert_eq!(fs::read(at("usr/include/stdio.h")).unwrap(), b"header");
+    // A file stays by the name that is kept, whichever of its names came first.
+    assert_eq!(fs::read(at("usr/lib/x-linux/plugin")).unwrap(), b"program");
     assert_eq!(fs::read(at("lib64/loader")).unwrap(), b"loader");
     assert!(!at("libx32").exists());
     for path in ["usr/bin/program", "usr/share/doc", "usr/lib/x-linux/gconv/X.so", "etc"] {
@@ -117,18 +120,24 @@ fn a_sysroot_that_is_not_trusted_is_compared_with_its_packages() {
     assert!(notes.len() == 1 && notes[0].contains("is not what the pinned packages give"), "{notes:?}");
 }
 
+/// The same, but the compiler's package has none of its files.
+fn lacking_files() -> Vec<Published> {
+    let others = parts().into_iter().filter(|package| !package.path().contains("libgcc-12"));
+    let empty =
+        Published::new("libgcc-12-dev", "12.2.0-14", "", |deb| deb.file("usr/lib/gcc/README", b"", 0o644));
+    others.chain([empty]).collect()
+}
+
 #[test]
 fn a_release_without_a_compilers_files_is_said_to_be_one() {
     let lacking = parts().into_iter().filter(|package| !package.path().contains("libgcc-12"));
     let error = Setup::with(lacking.collect()).sysroot_packages().unwrap_err();
     assert!(error.to_string().contains("libgcc-12-dev"), "{error}");
     assert_eq!(error.exit_code(), ExitCode::Package);
-    let setup = Setup::with(parts());
+    // A package of that name with nothing of the kind in it.
+    let setup = Setup::with(lacking_files());
     let packages = setup.sysroot_packages().unwrap();
-    let request = ProvideRequest { multiarch: "y-linux", verify: false };
-    let error = setup
-        .on_host(false, &Silent, |host| provide_sysroot(&packages, &setup.mirror(), &request, host))
-        .unwrap_err();
+    let error = setup.sysroot(&packages, false, &Silent).unwrap_err();
     assert!(matches!(error, Error::NoStartFiles { .. }), "{error}");
     assert!(error.hint().is_some());
 }
