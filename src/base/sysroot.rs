@@ -223,7 +223,7 @@ impl Bases {
             None => {
                 let resolver = Resolver { bases: self, pins, packages, host };
                 let archive = resolver.archive(&request).map_err(failed)?;
-                let request = SysrootRequest { architecture };
+                let request = SysrootRequest::for_linking(architecture);
                 resolve_sysroot(&archive, &request, host).map_err(|error| failed(error.into()))?
             }
         };

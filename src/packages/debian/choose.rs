@@ -15,6 +15,7 @@ use super::index::Universe;
 use super::recipe::{ASSEMBLY, RECIPE, Recipe};
 use super::resolve::{self, Chosen, Installed, ResolveError, Unsatisfied, resolve};
 use super::sources::Mirror;
+use super::sysroot::SysrootRequest;
 use super::urls::Pool;
 use crate::host::Host;
 use crate::sys::cancel::Cancel;
@@ -32,7 +33,7 @@ pub struct BaseRequest<'a> {
     pub architecture: &'a str,
     /// Requested packages beyond the recipe's. Order and repetition do not matter.
     pub extra: &'a [String],
-    /// True if a sysroot will be asked for as well: its packages are then chosen at once.
+    /// True if a sysroot for linking will be asked for as well: its packages are then chosen at once.
     pub sysroot: bool,
 }
 
@@ -257,7 +258,8 @@ impl Archive {
         } else {
             let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
                 if request.sysroot {
-                    self.resolve_sysroot_too(universe, &indexes, request.architecture, access)?;
+                    let sysroot = SysrootRequest::for_linking(request.architecture);
+                    self.resolve_sysroot_too(universe, &indexes, &sysroot, access)?;
                 }
                 self.answer(universe, request.architecture, &extra, host.cancel)
             })?;

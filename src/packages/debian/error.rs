@@ -48,6 +48,19 @@ pub enum Error {
         /// Debian's name of the architecture.
         architecture: String,
     },
+    /// A release lacks a package that every sysroot of it needs.
+    #[error(
+        "Debian {} has no {package} for {architecture}, which programs are linked against",
+        suites.join(", ")
+    )]
+    NoSysrootPackage {
+        /// The suites that were searched.
+        suites: Vec<String>,
+        /// Debian's name of the architecture.
+        architecture: String,
+        /// The package.
+        package: String,
+    },
     /// All mirrors failed, and there was more than one.
     #[error("{first}{}", beside(others))]
     NoMirror {
@@ -432,6 +445,7 @@ impl Explain for Error {
             | Self::UnknownPackages { .. }
             | Self::Script { .. }
             | Self::NoStartFiles { .. }
+            | Self::NoSysrootPackage { .. }
             | Self::Unpack { .. }
             | Self::Tree { .. }
             | Self::Certificate { .. } => ExitCode::Package,
@@ -498,7 +512,9 @@ impl Explain for Error {
             Self::BadRelease { .. } | Self::BadIndex { .. } => {
                 Some("use another mirror; this one's archive does not have the layout of Debian's".into())
             }
-            Self::NoStartFiles { .. } => Some("leave `toolchain` out, so that no sysroot is needed".into()),
+            Self::NoStartFiles { .. } | Self::NoSysrootPackage { .. } => {
+                Some("leave `toolchain` out, so that no sysroot is needed".into())
+            }
             Self::Unpack { .. } | Self::Tree { .. } | Self::Certificate { .. } => None,
         }
     }

@@ -6,7 +6,7 @@
 
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ use super::choose::{BaseSet, CachedSet, Package, ResolvedBase, get, put, questio
 use super::error::Error;
 use super::fetch::Access;
 use super::index::Universe;
-use super::resolve::{self, resolve};
+use super::resolve::{self, Chosen, Installed, resolve};
 use super::tree::{MERGED, Tree};
 use super::urls::DownloadUrls;
 use crate::event::Event;
@@ -63,6 +63,9 @@ struct DataRelease {
 struct DataPackage {
     name: String,
     why: String,
+    /// True if only programs with C code need it.
+    #[serde(default, rename = "c-code")]
+    c_code: bool,
     #[serde(default)]
     without: BTreeMap<String, String>,
 }
@@ -93,6 +96,18 @@ pub(crate) fn release_for(glibc: GlibcVersion) -> Option<&'static str> {
 pub struct SysrootRequest<'a> {
     /// Debian's name for the architecture.
     pub architecture: &'a str,
+    /// True if C or C++ code is compiled against it, which needs more headers and libraries than linking does.
+    pub c_code: bool,
+    /// Requested packages beyond those of every sysroot. Order and repetition do not matter.
+    pub packages: &'a [String],
+}
+
+impl<'a> SysrootRequest<'a> {
+    /// The least that programs are linked against: no C code, and no requested packages.
+    #[must_use]
+    pub const fn for_linking(architecture: &'a str) -> Self {
+        Self { architecture, c_code: false, packages: &[] }
+    }
 }
 
 /// What is needed to make a sysroot of its packages.
@@ -117,6 +132,9 @@ pub(crate) struct Sysroot {
     pub multiarch: String,
     /// The directory of the compiler's own files, relative to the sysroot: `usr/lib/gcc/aarch64-linux-gnu/12`.
     pub gcc: String,
+    /// The directory of the C++ library's headers, relative to the sysroot: `usr/include/c++/12`. `None` if the sysroot
+    /// is not for C code.
+    pub libstdcxx_headers: Option<String>,
 }
 
 impl Archive {
@@ -124,17 +142,18 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// If a package or something that it needs is unavailable, if an index is unavailable, or if the work is cancelled.
+    /// If a requested package is unknown, if the release lacks a package that every sysroot needs, if something that a
+    /// package needs is unavailable, if an index is unavailable, or if the work is cancelled.
     pub fn resolve_sysroot(&self, request: &SysrootRequest<'_>, host: Host<'_>) -> Result<BaseSet, Error> {
         let architecture = request.architecture;
         let access = Access { host };
         let indexes = self.indexes(architecture, host.reporter)?;
-        let kept = record(&indexes, architecture, access)?;
+        let kept = record(&indexes, request, access)?;
         if let Some(known) = get(&kept)? {
             return Ok(self.set(architecture, known));
         }
         let answer = self.with_universe(&indexes, architecture, access, |universe| {
-            self.sysroot(universe, architecture, host.cancel)
+            self.sysroot(universe, request, host.cancel)
         })?;
         put(&kept, &answer)?;
         Ok(self.set(architecture, answer))
@@ -146,50 +165,84 @@ impl Archive {
         &self,
         universe: &Universe,
         indexes: &[Index<'_>],
-        architecture: &str,
+        request: &SysrootRequest<'_>,
         access: Access<'_>,
     ) -> Result<(), Error> {
-        match self.sysroot(universe, architecture, access.host.cancel) {
-            Ok(answer) => put(&record(indexes, architecture, access)?, &answer),
+        match self.sysroot(universe, request, access.host.cancel) {
+            Ok(answer) => put(&record(indexes, request, access)?, &answer),
             Err(Error::Cancelled(cancelled)) => Err(cancelled.into()),
             Err(_) => Ok(()),
         }
     }
 
-    fn sysroot(&self, universe: &Universe, architecture: &str, cancel: &Cancel) -> Result<CachedSet, Error> {
-        let gcc = gcc_of(universe);
-        let recipe: Vec<(String, &DataPackage)> =
-            PARSED.packages.iter().map(|package| (package.named(&gcc), package)).collect();
-        let wanted = recipe.iter().map(|(name, _)| name).collect();
-        let packages = self.asked_for(universe, architecture, &wanted)?;
-        let without = recipe
-            .iter()
-            .map(|(name, package)| (name.as_str(), package.without.keys().map(String::as_str).collect()))
-            .collect();
-        let request = resolve::Request { architecture, packages: &packages, without, installed: &[] };
-        let chosen = resolve(universe, &request, cancel)?;
-        let mut packages: Vec<Package> = chosen
-            .iter()
-            .map(|chosen| {
-                let package = self.package(universe, chosen);
-                let known = recipe.iter().find(|(name, _)| *name == package.name);
-                let why = known.map_or_else(|| package.why.clone(), |(_, known)| known.why.clone());
-                // Nothing in a sysroot runs, so no script of a package matters.
-                Package { why, added: true, ..package }
-            })
-            .collect();
+    fn sysroot(
+        &self,
+        universe: &Universe,
+        request: &SysrootRequest<'_>,
+        cancel: &Cancel,
+    ) -> Result<CachedSet, Error> {
+        let architecture = request.architecture;
+        let recipe = self.sysroot_recipe(universe, request)?;
+        let choose = |packages: &[String], installed: &[Installed]| {
+            let without = recipe
+                .iter()
+                .map(|(name, known)| (name.as_str(), known.without.keys().map(String::as_str).collect()))
+                .collect();
+            resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)
+        };
+        // In two steps, so that the requested packages are added to the others and change nothing of them.
+        let names: Vec<String> = recipe.keys().cloned().collect();
+        let every = choose(&names, &[])?;
+        let installed: Vec<Installed> = every.iter().map(Installed::of).collect();
+        let asked = self.asked_for(universe, architecture, &request.packages.iter().collect())?;
+        let more = choose(&asked, &installed)?;
+        let of_recipe = |chosen: &Chosen<'_>| {
+            let package = self.package(universe, chosen);
+            let known = recipe.get(&package.name);
+            let why = known.map_or_else(|| package.why.clone(), |known| known.why.clone());
+            // Nothing in a sysroot runs, so no script of a package matters.
+            Package { why, added: true, ..package }
+        };
+        let more = more.iter().map(|chosen| self.added(universe, chosen));
+        let mut packages: Vec<Package> = every.iter().map(of_recipe).chain(more).collect();
         packages.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(CachedSet { packages, lacking: BTreeMap::new() })
+    }
+
+    /// The packages that a sysroot has whatever is requested, by their names in this release.
+    fn sysroot_recipe(
+        &self,
+        universe: &Universe,
+        request: &SysrootRequest<'_>,
+    ) -> Result<BTreeMap<String, &'static DataPackage>, Error> {
+        let gcc = gcc_of(universe);
+        let mut recipe = BTreeMap::new();
+        for package in PARSED.packages.iter().filter(|package| request.c_code || !package.c_code) {
+            let name = package.named(&gcc);
+            // Nobody asked for it by this name, so no similar one is suggested.
+            if universe.candidate(&name).is_none() {
+                return Err(Error::NoSysrootPackage {
+                    suites: self.suites().iter().map(|suite| suite.source.suite.clone()).collect(),
+                    architecture: request.architecture.to_owned(),
+                    package: name,
+                });
+            }
+            recipe.insert(name, package);
+        }
+        Ok(recipe)
     }
 }
 
 /// The record of the packages that were chosen from some indexes.
-fn record(indexes: &[Index<'_>], architecture: &str, access: Access<'_>) -> Result<PathBuf, Error> {
-    let data = format!("sysroot {}", hex::encode(Sha256::digest(DATA)));
-    Ok(access.dir("resolved")?.join(question(indexes, architecture, &BTreeSet::new(), Some(&data))))
+fn record(indexes: &[Index<'_>], request: &SysrootRequest<'_>, access: Access<'_>) -> Result<PathBuf, Error> {
+    let purpose = if request.c_code { "compile" } else { "link" };
+    // No digest of installed packages contains a space, so this is never the question of anything else.
+    let data = format!("sysroot {purpose} {}", hex::encode(Sha256::digest(DATA)));
+    let extra = request.packages.iter().collect();
+    Ok(access.dir("resolved")?.join(question(indexes, request.architecture, &extra, Some(&data))))
 }
 
-/// The major version of a release's GCC. Without libgcc-s1 the name of the package that is then missing has none.
+/// The major version of a release's GCC; empty without libgcc-s1, which is then the package that is missing.
 fn gcc_of(universe: &Universe) -> String {
     let version = universe.candidate("libgcc-s1").map(|(_, version)| version.upstream_version);
     version.and_then(|version| version.split('.').next().map(str::to_owned)).unwrap_or_default()
@@ -231,6 +284,7 @@ pub(crate) fn provide_sysroot(
         identity: identity.clone(),
         release: packages.release.clone(),
         multiarch: request.multiarch.to_owned(),
+        libstdcxx_headers: headers_in(&path, &gcc),
         gcc,
     };
     let _lock = store::lock(&all.join(format!("{name}.lock")), host.cancel)
@@ -295,6 +349,13 @@ fn names(root: &Path, dir: &str) -> Result<Vec<String>, Error> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// The directory of the C++ library's headers in a complete sysroot, if it has those of this compiler.
+fn headers_in(path: &Path, gcc: &str) -> Option<String> {
+    let (_, version) = gcc.rsplit_once('/')?;
+    let dir = format!("usr/include/c++/{version}");
+    path.join(&dir).is_dir().then_some(dir)
 }
 
 /// Everything that is unpacked of the packages, sorted by path.

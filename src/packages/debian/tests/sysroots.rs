@@ -33,10 +33,55 @@ fn parts() -> Vec<Published> {
     ]
 }
 
+/// What C code needs in addition, and development packages that users may ask for.
+fn parts_for_c() -> Vec<Published> {
+    let mut all = parts();
+    all.extend([
+        Published::new("linux-libc-dev", "6.1", "", |deb| {
+            deb.file("usr/include/linux/version.h", b"kernel", 0o644)
+        }),
+        Published::new("libstdc++6", "12.2.0-14", "Depends: libc6, libgcc-s1\n", |deb| {
+            deb.file("usr/lib/x-linux/libstdc++.so.6", b"c++", 0o644)
+        }),
+        Published::new("libstdc++-12-dev", "12.2.0-14", "Depends: libstdc++6, libgcc-12-dev\n", |deb| {
+            deb.file("usr/include/c++/12/vector", b"vector", 0o644).file(
+                "usr/include/x-linux/c++/12/bits/c++config.h",
+                b"config",
+                0o644,
+            )
+        }),
+        Published::new("libfoo-dev", "1.0-1", "Depends: libfoo1 (= 1.0-1), libc6-dev\n", |deb| {
+            deb.file("usr/include/foo.h", b"foo", 0o644)
+                .file("usr/lib/x-linux/pkgconfig/foo.pc", b"Name: foo", 0o644)
+                .file("usr/lib/x-linux/cmake/foo/foo-config.cmake", b"foo", 0o644)
+                .file("usr/share/cmake/bar/bar-config.cmake", b"bar", 0o644)
+                .file("usr/share/man/man3/foo.3", b"read me", 0o644)
+                .file("usr/bin/foo-config", b"#!/bin/sh", 0o755)
+                .symlink("usr/lib/x-linux/libfoo.so", "libfoo.so.1")
+                // As far as any link could lead: the directory of the cache and everything above it.
+                .symlink("usr/lib/x-linux/out", "../../../../../../../../etc/passwd")
+                .symlink("usr/lib/x-linux/turn", "../../usr/../../../lib/x/libc.so.6")
+        }),
+        Published::new("libfoo1", "1.0-1", "Depends: libc6\n", |deb| {
+            deb.file("usr/lib/x-linux/libfoo.so.1", b"foo", 0o644)
+        }),
+    ]);
+    all
+}
+
+fn names(packages: &ResolvedBase) -> Vec<&str> {
+    packages.packages.iter().map(|package| package.name.as_str()).collect()
+}
+
 impl Setup {
     fn sysroot_packages(&self) -> Result<ResolvedBase, Error> {
+        self.sysroot_packages_for(false, &[])
+    }
+
+    fn sysroot_packages_for(&self, c_code: bool, more: &[&str]) -> Result<ResolvedBase, Error> {
+        let packages: Vec<String> = more.iter().map(|name| (*name).into()).collect();
         let archive = self.open(false)?;
-        let request = SysrootRequest { architecture: "arm64" };
+        let request = SysrootRequest { architecture: "arm64", c_code, packages: &packages };
         self.on_host(false, &Silent, |host| Ok(archive.resolve_sysroot(&request, host)?.plain()))
     }
 
@@ -55,9 +100,8 @@ impl Setup {
 fn a_sysroot_has_what_a_linker_reads_and_no_more() {
     let setup = Setup::with(parts());
     let packages = setup.sysroot_packages().unwrap();
-    let names: Vec<&str> = packages.packages.iter().map(|package| package.name.as_str()).collect();
     // Neither programs nor headers of the kernel, and the compiler of the release.
-    assert_eq!(names, ["gcc-base", "libc6", "libc6-dev", "libgcc-12-dev", "libgcc-s1"]);
+    assert_eq!(names(&packages), ["gcc-base", "libc6", "libc6-dev", "libgcc-12-dev", "libgcc-s1"]);
     assert!(packages.packages[2].why.contains("start files"), "{}", packages.packages[2].why);
     let sysroot = setup.sysroot(&packages, false, &Silent).unwrap();
     assert_eq!((sysroot.gcc.as_str(), sysroot.release.as_str()), ("usr/lib/gcc/x-linux/12", "testing"));
@@ -132,8 +176,13 @@ fn lacking_files() -> Vec<Published> {
 fn a_release_without_a_compilers_files_is_said_to_be_one() {
     let lacking = parts().into_iter().filter(|package| !package.path().contains("libgcc-12"));
     let error = Setup::with(lacking.collect()).sysroot_packages().unwrap_err();
-    assert!(error.to_string().contains("libgcc-12-dev"), "{error}");
+    assert!(
+        matches!(&error, Error::NoSysrootPackage { package, .. } if package == "libgcc-12-dev"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("testing has no libgcc-12-dev for arm64"), "{error}");
     assert_eq!(error.exit_code(), ExitCode::Package);
+    assert!(error.hint().is_some());
     // A package of that name with nothing of the kind in it.
     let setup = Setup::with(lacking_files());
     let packages = setup.sysroot_packages().unwrap();
@@ -174,4 +223,75 @@ fn a_sysroot_is_never_taken_for_a_base() {
     let sysroot = setup.sysroot(&packages, false, &Silent).unwrap();
     assert_ne!(sysroot.identity, packages.identity());
     assert!(sysroot.path.ends_with(&sysroot.identity[7..39]), "{}", sysroot.path.display());
+}
+
+#[test]
+fn a_sysroot_for_c_code_has_headers_and_the_library_for_cxx() {
+    let setup = Setup::with(parts_for_c());
+    let linked = setup.sysroot_packages().unwrap();
+    assert_eq!(names(&linked), ["gcc-base", "libc6", "libc6-dev", "libgcc-12-dev", "libgcc-s1"]);
+    let compiled = setup.sysroot_packages_for(true, &[]).unwrap();
+    let more: Vec<&str> =
+        names(&compiled).into_iter().filter(|name| !names(&linked).contains(name)).collect();
+    assert_eq!(more, ["libstdc++-12-dev", "libstdc++6", "linux-libc-dev"]);
+    assert!(compiled.packages.iter().all(|package| package.why != "it is asked for"));
+    // Each has its own record and its own directory.
+    assert_eq!(setup.sysroot_packages().unwrap(), linked);
+    let for_linking = setup.sysroot(&linked, false, &Silent).unwrap();
+    let for_compiling = setup.sysroot(&compiled, false, &Silent).unwrap();
+    assert_ne!(for_linking.identity, for_compiling.identity);
+    assert_ne!(for_linking.path, for_compiling.path);
+    assert_eq!(for_linking.libstdcxx_headers, None);
+    assert_eq!(for_compiling.libstdcxx_headers.as_deref(), Some("usr/include/c++/12"));
+    assert_eq!(fs::read(for_compiling.path.join("usr/include/c++/12/vector")).unwrap(), b"vector");
+    assert_eq!(fs::read(for_compiling.path.join("usr/include/linux/version.h")).unwrap(), b"kernel");
+    // The second call finds the same without the packages.
+    assert_eq!(setup.sysroot(&compiled, false, &Silent).unwrap(), for_compiling);
+}
+
+#[test]
+fn requested_packages_come_with_what_they_need() {
+    let setup = Setup::with(parts_for_c());
+    let packages = setup.sysroot_packages_for(false, &["libfoo-dev", "libc6-dev", "libfoo-dev"]).unwrap();
+    assert_eq!(
+        names(&packages),
+        ["gcc-base", "libc6", "libc6-dev", "libfoo-dev", "libfoo1", "libgcc-12-dev", "libgcc-s1"]
+    );
+    let why = |name: &str| packages.packages.iter().find(|one| one.name == name).unwrap().why.as_str();
+    assert_eq!((why("libfoo-dev"), why("libfoo1")), ("it is asked for", "needed by libfoo-dev"));
+    assert!(why("libc6-dev").contains("start files"), "it is there for another reason");
+    let sysroot = setup.sysroot(&packages, false, &Silent).unwrap();
+    let at = |path: &str| sysroot.path.join(path);
+    for path in [
+        "usr/include/foo.h",
+        "usr/lib/x-linux/libfoo.so",
+        "usr/lib/x-linux/pkgconfig/foo.pc",
+        "usr/lib/x-linux/cmake/foo/foo-config.cmake",
+        "usr/share/cmake/bar/bar-config.cmake",
+    ] {
+        assert!(at(path).is_file(), "{path}");
+    }
+    assert!(!at("usr/bin").exists() && !at("usr/share/man").exists());
+    // No link leads out: at the top there is nothing above, as in a root of its own.
+    assert_eq!(fs::read_link(at("usr/lib/x-linux/out")).unwrap(), PathBuf::from("../../../etc/passwd"));
+    assert!(!at("usr/lib/x-linux/out").exists());
+    assert_eq!(fs::read(at("usr/lib/x-linux/turn")).unwrap(), b"libc");
+    // Without them, a sysroot is what it was.
+    assert_eq!(names(&setup.sysroot_packages().unwrap()).len(), 5);
+}
+
+#[test]
+fn an_unknown_package_is_an_error_with_the_nearest_names() {
+    let setup = Setup::with(parts_for_c());
+    let error = setup.sysroot_packages_for(true, &["libfo-dev"]).unwrap_err();
+    assert!(matches!(&error, Error::UnknownPackages { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("`libfoo-dev`"), "{:?}", error.hint());
+    // What C code needs is not needed by programs without any.
+    let setup = Setup::with(parts());
+    assert!(setup.sysroot_packages().is_ok());
+    let error = setup.sysroot_packages_for(true, &[]).unwrap_err();
+    assert!(
+        matches!(&error, Error::NoSysrootPackage { package, .. } if package == "linux-libc-dev"),
+        "{error}"
+    );
 }

@@ -8,6 +8,7 @@ fn spec() -> LinkSpec {
         release: "bookworm".into(),
         multiarch: "aarch64-linux-gnu".into(),
         gcc: "usr/lib/gcc/aarch64-linux-gnu/12".into(),
+        libstdcxx_headers: None,
     };
     let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
     LinkSpec::new(Path::new("/r/rust-lld"), target, &sysroot)
