@@ -17,6 +17,7 @@ use super::work::Note;
 use super::{PROGRAM_VARIABLE, lld, response};
 use crate::packages::Sysroot;
 use crate::sys::env::Environment;
+use crate::sys::process::Command;
 use crate::sys::{fs, store, usage};
 use crate::target::catalog::Target;
 
@@ -118,7 +119,7 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     let read = |path: &OsStr| fs::read(Path::new(path));
     let said = Said::of(response::expand(arguments, &read)?)?;
     append(&Note::remarks("rust-lld", &spec.triple, &said.remarks), environment)?;
-    lld::link(&spec.lld, said.arguments(&spec))
+    lld::replaced_by(&Command::new(&spec.lld), said.arguments(&spec))
 }
 
 /// The unwinder and the compiler's helpers. Programs have them inside, so that the base need not have `libgcc_s`; nothing of
