@@ -81,7 +81,7 @@ pub(super) fn told(
 
 /// Clang without what this machine's user sets for compilers.
 pub(super) fn command(spec: &Spec) -> Command {
-    ClangData::get().unset.iter().fold(Command::new(&spec.clang), |clang, name| clang.env_remove(name))
+    ClangData::get().unset.iter().fold(Command::new(&spec.clang), Command::env_remove)
 }
 
 /// Arguments that keep the paths of the sysroot and of Clang's headers out of objects (`__FILE__`, debug information).

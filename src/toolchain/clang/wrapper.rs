@@ -11,7 +11,7 @@ use super::run::COMMAND;
 use crate::packages::Sysroot;
 use crate::target::catalog::{Target, Variant};
 use crate::toolchain::driver::Tools;
-use crate::toolchain::driver::scripts::{Root, Scripts};
+use crate::toolchain::driver::scripts::{Root, Scripts, write_cmake};
 
 /// Incremented when the scripts or the translation change in a way that changes programs.
 const FORMAT: u32 = 1;
@@ -136,7 +136,7 @@ impl Wrapper {
             pkg_config: scripts.of_host(spec.host)?,
             root: Some(spec.root()),
         };
-        scripts.write_cmake(&tools, target)?;
+        write_cmake(&tools, target)?;
         Ok(Self { spec, tools })
     }
 }

@@ -203,7 +203,7 @@ impl Wrapper {
             empty: scripts.empty(),
             spec,
         };
-        scripts.write_cmake(&wrapper.tools(), target)?;
+        scripts::write_cmake(&wrapper.tools(), target)?;
         Ok(wrapper)
     }
 

@@ -124,11 +124,6 @@ impl<'a> Scripts<'a> {
         self.write("pkg-config", run::PKG_CONFIG).map(Some)
     }
 
-    /// Writes `CMake`'s toolchain file.
-    pub(crate) fn write_cmake(&self, tools: &Tools, target: &Target) -> io::Result<()> {
-        write_if_different(&tools.cmake, cmake(tools, target).as_bytes(), 0o644)
-    }
-
     /// A script that calls the xbuild of the running build, whose path is in the environment. The path in the script is
     /// for calls outside of a build, when a user repeats a command line that rustc has shown.
     fn script(&self, tool: &str) -> String {
@@ -144,6 +139,11 @@ impl<'a> Scripts<'a> {
 
 /// The size limit of scripts and their data, which have some hundred bytes.
 const LARGEST_SCRIPT: u64 = 1 << 20;
+
+/// Writes `CMake`'s toolchain file of a wrapper.
+pub(crate) fn write_cmake(tools: &Tools, target: &Target) -> io::Result<()> {
+    write_if_different(&tools.cmake, cmake(tools, target).as_bytes(), 0o644)
+}
 
 /// Writes a file that another process may read at the same time.
 pub(super) fn write_if_different(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
