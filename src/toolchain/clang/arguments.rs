@@ -5,6 +5,7 @@
 //! precedence, except for those that say what only the wrapper may say.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use super::data::{ClangData, Drop, Own};
 use super::wrapper::Spec;
@@ -43,6 +44,9 @@ const VALUES: &[&str] =
 const KINDS: &[&str] = &["-shared", "-static", "-static-pie", "-pie", "-no-pie", "-nopie", "-r"];
 /// What selects LLVM's C++ library, which no sysroot has. Clang would take this machine's headers.
 const LIBCXX: &str = "-stdlib=libc++";
+
+/// Endings of assembler files.
+const ASSEMBLER: &[&str] = &["s", "S", "sx"];
 
 /// Takes a caller's arguments apart.
 pub(super) fn translate(arguments: &[OsString], spec: &Spec) -> Result<Translation, Error> {
@@ -115,6 +119,16 @@ fn purpose(arguments: &[OsString]) -> Purpose {
     }
 }
 
+/// True if an assembler file may be among the arguments.
+fn has_assembler(arguments: &[OsString]) -> bool {
+    arguments.iter().filter_map(|argument| argument.to_str()).any(|word| {
+        // The language of `-x`, which may be joined to it.
+        let language = word.strip_prefix("-x").unwrap_or(word);
+        let ending = Path::new(word).extension().and_then(OsStr::to_str);
+        language.starts_with("assembler") || ending.is_some_and(|ending| ASSEMBLER.contains(&ending))
+    })
+}
+
 /// The first arguments, which say for what Clang compiles and against what.
 pub(super) fn leading_target(spec: &Spec) -> Vec<OsString> {
     let joined = |name: &str, path: &OsStr| {
@@ -147,6 +161,11 @@ pub(super) fn leading(spec: &Spec, tool: &OsStr, translation: &Translation) -> V
     arguments.push("-fPIE".into());
     arguments.extend(spec.arguments.iter().map(Into::into));
     arguments.extend(spec.cpu.iter().map(|cpu| format!("-march={cpu}").into()));
+    // This enables nothing: it only says which DWARF `-g` means.
+    let data = ClangData::get();
+    if spec.version < data.names_of_assembler_since && has_assembler(&translation.arguments) {
+        arguments.push("-fdebug-default-version=4".into());
+    }
     arguments.push("--end-no-unused-arguments".into());
     if matches!(translation.purpose, Purpose::Link | Purpose::Both) {
         let says_kind =

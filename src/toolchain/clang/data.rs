@@ -18,6 +18,8 @@ pub(super) struct ClangData {
     pub newest_name: u64,
     /// The first version that reads a configuration file of the machine.
     pub configured_since: Version,
+    /// The first version that gives directories in DWARF 5 of assembler files their other names.
+    pub names_of_assembler_since: Version,
     /// Variables that it must not see.
     pub unset: Vec<String>,
     /// Its packages, separated by spaces, by the name of the distribution.

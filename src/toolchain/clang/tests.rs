@@ -357,30 +357,38 @@ fn an_installed_clang_uses_nothing_of_the_host() {
     }
 }
 
+/// What Clang makes of a source with debug information, in a project and with a sysroot below a directory of this name.
+fn object(clang: &Found, dir: &str, (file, source): (&str, &str)) -> Vec<u8> {
+    let temporary = tempfile::tempdir().unwrap();
+    let (root, project) = (temporary.path().join(dir), temporary.path().join(format!("project/{dir}")));
+    let spec = spec_with(clang, TARGETS[0], &root);
+    fs::create_dir_all(&project).unwrap();
+    // cc-rs names it with its whole path.
+    let path = project.join(file);
+    fs::write_atomic(&path, source.as_bytes(), 0o644).unwrap();
+    let given = format!("-c -g -O1 {} -o a.o", path.display());
+    let maps = project_maps(&Environment::default(), &project);
+    let (arguments, _) = told(&spec, OsStr::new("cc"), &words(&given), &maps).unwrap();
+    said(&command(&spec).args(arguments).dir(&project).env("PWD", &project));
+    fs::read(project.join("a.o")).unwrap()
+}
+
 #[test]
 fn an_installed_clang_makes_the_same_object_wherever_everything_is() {
+    let c = "#include <own.h>\nconst char *f(void) { return where(1); }\nconst char *g(void) { return __FILE__; }\n";
     for clang in installed() {
-        let objects = ["one", "another/deeper"].map(|name| {
-            let dir = tempfile::tempdir().unwrap();
-            let (root, project) = (dir.path().join(name), dir.path().join(format!("{name}/project")));
-            let spec = spec_with(&clang, TARGETS[0], &root);
-            fs::create_dir_all(&project).unwrap();
-            let source = b"#include <own.h>\nconst char *f(void) { return where(1); }\nconst char *g(void) { return __FILE__; }\n";
-            fs::write_atomic(&project.join("a.c"), source, 0o644).unwrap();
-            // With its whole path, as cc-rs names it.
-            let file = project.join("a.c");
-            let given = format!("-c -g -O1 -nostdlibinc -isystem {}/usr/include {} -o a.o", root.display(), file.display());
-            let maps = project_maps(&Environment::default(), &project);
-            let (arguments, _) = told(&spec, OsStr::new("cc"), &words(&given), &maps).unwrap();
-            said(&command(&spec).args(arguments).dir(&project).env("PWD", &project));
-            fs::read(project.join("a.o")).unwrap()
-        });
-        assert_eq!(objects[0], objects[1], "{}", clang.version);
-        let text = String::from_utf8_lossy(&objects[0]).into_owned();
-        assert!(
-            text.contains("/sysroot/usr/include/own.h") && !text.contains("/usr/lib/llvm"),
-            "{}",
-            clang.version
-        );
+        for (source, named) in
+            [(("a.c", c), "/sysroot/usr/include/own.h"), (("a.S", ".text\n.globl f\nf: nop\n"), "/build")]
+        {
+            let [one, other] = ["one", "another/deeper"].map(|dir| object(&clang, dir, source));
+            assert_eq!(one, other, "{} {}", clang.version, source.0);
+            let text = String::from_utf8_lossy(&one).into_owned();
+            assert!(
+                text.contains(named) && !text.contains("/usr/lib/llvm"),
+                "{} {}",
+                clang.version,
+                source.0
+            );
+        }
     }
 }
