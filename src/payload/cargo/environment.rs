@@ -105,8 +105,11 @@ pub(super) fn bindgen_arguments(said: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::target::abi::GlibcVersion;
+    use crate::toolchain::driver::scripts::Root;
     use crate::toolchain::driver::{Spec, Wrapper};
     use crate::toolchain::zig::{Zig, ZigWay};
 
@@ -163,6 +166,32 @@ mod tests {
         for own in ["PKG_CONFIG_x86_64_unknown_linux_gnu", "PKG_CONFIG_LIBDIR_x86_64-unknown-linux-gnu"] {
             let names = names(HOST, &[(own, "mine")]);
             assert!(!names.iter().any(|name| name.starts_with("PKG_CONFIG")), "{own}: {names:?}");
+        }
+    }
+
+    #[test]
+    fn pkg_config_searches_a_sysroot_if_there_is_one() {
+        let path = |name: &str| PathBuf::from("/w").join(name);
+        let root = Root { path: "/s".into(), multiarch: "aarch64-linux-gnu".into() };
+        let tools = Tools {
+            cc: path("cc"),
+            cxx: path("c++"),
+            ar: path("ar"),
+            ranlib: path("ranlib"),
+            cmake: path("toolchain.cmake"),
+            empty: path("empty"),
+            pkg_config: None,
+            root: Some(root),
+        };
+        let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
+        let all = for_target(target, &tools, None, &|_| false);
+        for (name, expected) in [
+            ("PKG_CONFIG_LIBDIR", "/s/usr/lib/aarch64-linux-gnu/pkgconfig:/s/usr/share/pkgconfig"),
+            ("PKG_CONFIG_SYSROOT_DIR", "/s"),
+            ("PKG_CONFIG_PATH", ""),
+        ] {
+            let name = format!("{name}_aarch64_unknown_linux_gnu");
+            assert!(all.contains(&(name.clone().into(), expected.into())), "{name}: {all:?}");
         }
     }
 

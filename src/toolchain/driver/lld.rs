@@ -94,9 +94,9 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
 }
 
 /// Replaces this process with one of LLVM's programs, or waits for it if its arguments have to be in a file.
-pub(crate) fn replaced_by(lld: &Command, arguments: Vec<OsString>) -> Result<u8, Error> {
+pub(crate) fn replaced_by(program: &Command, arguments: Vec<OsString>) -> Result<u8, Error> {
     let Some(text) = response::for_lld(&arguments) else {
-        return Err(lld.clone().args(arguments).exec().into());
+        return Err(program.clone().args(arguments).exec().into());
     };
     let output = arguments.iter().skip_while(|argument| *argument != "-o").nth(1).map(PathBuf::from);
     let dir = output.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
@@ -107,7 +107,7 @@ pub(crate) fn replaced_by(lld: &Command, arguments: Vec<OsString>) -> Result<u8,
     // rustc recognises the linker's syntax by these; they must come first.
     let flavor =
         arguments.iter().take(2).filter(|_| arguments.first().is_some_and(|first| first == "-flavor"));
-    Ok(code(lld.clone().args(flavor.cloned()).arg(argument).inherit()?.code()))
+    Ok(code(program.clone().args(flavor.cloned()).arg(argument).inherit()?.code()))
 }
 
 /// Translates arguments for a compiler into arguments for the linker. The linker's own options stay as they are.
