@@ -2,10 +2,12 @@
 //!
 //! [`zig`] compiles C and C++ and links; [`rust`] is always the project's own toolchain, to which only standard
 //! libraries are added. Facts about them are data: `toolchains/*.toml`. Nothing is installed into the system and
-//! nothing needs root. Others know of zig only what [`provided`] passes on, and choose a linker by [`choose()`]. Clang
-//! with a sysroot is deliberately absent; it would become a separate module beside these two.
+//! nothing needs root. Others know of zig only what [`provided`] passes on, and choose a linker by [`choose()`].
+//! [`clang`] compiles against a sysroot; nothing chooses it yet.
 
 mod choose;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing chooses it yet"))]
+pub(crate) mod clang;
 pub(crate) mod driver;
 pub(crate) mod host_tools;
 pub(crate) mod objcopy;

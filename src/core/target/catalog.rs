@@ -64,6 +64,9 @@ pub struct Target {
     pub port: Option<DebianPort>,
     /// zig's name for it.
     pub zig: ZigTarget,
+    /// How Clang must be called for it.
+    #[serde(default)]
+    pub clang: ClangTarget,
     /// The processors that the platform guarantees.
     pub processor: ProcessorData,
     /// The data that glibc's dynamic loader searches by.
@@ -298,6 +301,17 @@ pub struct ZigTarget {
     /// Arguments that are replaced by others, or removed, for this target.
     #[serde(default)]
     pub arguments: BTreeMap<String, Vec<String>>,
+}
+
+/// How Clang must be called for a target, so that its own defaults do not matter: they differ by version and distribution.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClangTarget {
+    /// `--target`, if it is not the name of the directories with the target's libraries.
+    pub target: Option<String>,
+    /// Arguments that come before the caller's.
+    #[serde(default)]
+    pub arguments: Vec<String>,
 }
 
 /// Writes a version as a string, `2.36`.

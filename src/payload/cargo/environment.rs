@@ -10,27 +10,27 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::target::catalog::Target;
-use crate::toolchain::driver::Wrapper;
+use crate::toolchain::driver::Tools;
 
 /// The variables for one target. `bindgen` has Clang's arguments for its headers, if a crate uses bindgen. `is_set`
 /// says whether the user has set a variable.
 pub(super) fn for_target(
     target: &Target,
-    wrapper: &Wrapper,
+    tools: &Tools,
     bindgen: Option<&str>,
     is_set: &dyn Fn(&str) -> bool,
 ) -> Vec<(OsString, OsString)> {
-    let on_host = wrapper.pkg_config.is_some();
+    let on_host = tools.pkg_config.is_some();
     let scope = Scope { target, is_set, on_host };
     let mut variables: Vec<(String, OsString)> = Vec::new();
-    let tools: [(&str, &Path); 5] = [
-        ("CC", &wrapper.cc),
-        ("CXX", &wrapper.cxx),
-        ("AR", &wrapper.ar),
-        ("RANLIB", &wrapper.ranlib),
-        ("CMAKE_TOOLCHAIN_FILE", &wrapper.cmake),
+    let programs: [(&str, &Path); 5] = [
+        ("CC", &tools.cc),
+        ("CXX", &tools.cxx),
+        ("AR", &tools.ar),
+        ("RANLIB", &tools.ranlib),
+        ("CMAKE_TOOLCHAIN_FILE", &tools.cmake),
     ];
-    for (name, path) in tools {
+    for (name, path) in programs {
         if !scope.is_set(name) {
             variables.push((scope.name(name), path.into()));
         }
@@ -41,7 +41,8 @@ pub(super) fn for_target(
         variables.push((scope.name("BINDGEN_EXTRA_CLANG_ARGS"), arguments.into()));
     }
     // Without these, pkg-config finds the host's libraries for the host's triple, and refuses to look for any other.
-    // With an empty directory it looks, finds nothing, and crates fall back to their bundled libraries.
+    // With those of a sysroot it finds what is there. With an empty directory it looks, finds nothing, and crates fall back
+    // to their bundled libraries.
     let pkg_config = [
         "PKG_CONFIG",
         "PKG_CONFIG_ALLOW_CROSS",
@@ -50,12 +51,12 @@ pub(super) fn for_target(
         "PKG_CONFIG_SYSROOT_DIR",
     ];
     if !pkg_config.iter().any(|name| scope.is_set(name)) {
-        if let Some(program) = &wrapper.pkg_config {
+        if let Some(program) = &tools.pkg_config {
             variables.push((scope.name("PKG_CONFIG"), program.into()));
         } else {
             variables.push((scope.name("PKG_CONFIG_ALLOW_CROSS"), "1".into()));
-            variables.push((scope.name("PKG_CONFIG_LIBDIR"), wrapper.empty.clone().into()));
-            variables.push((scope.name("PKG_CONFIG_PATH"), OsString::new()));
+            let set = tools.pkg_config_variables().into_iter();
+            variables.extend(set.filter_map(|(name, value)| Some((scope.name(name), value?))));
         }
     }
     let data = target.environment.iter().filter(|(name, _)| !is_set(name));
@@ -104,9 +105,12 @@ pub(super) fn bindgen_arguments(said: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::target::abi::GlibcVersion;
-    use crate::toolchain::driver::Spec;
+    use crate::toolchain::driver::scripts::Root;
+    use crate::toolchain::driver::{Spec, Wrapper};
     use crate::toolchain::zig::{Zig, ZigWay};
 
     const HOST: &str = "x86_64-unknown-linux-gnu";
@@ -119,7 +123,7 @@ mod tests {
         let spec = Spec::new(&zig, target, Some(GlibcVersion(2, 36)), None, dir.path()).on(HOST);
         let wrapper = Wrapper::install(spec, target, Path::new("/x"), dir.path()).unwrap();
         let is_set = |name: &str| set.iter().any(|(set, _)| *set == name);
-        for_target(target, &wrapper, Some("-nostdinc"), &is_set)
+        for_target(target, &wrapper.tools(), Some("-nostdinc"), &is_set)
             .into_iter()
             .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
             .collect()
@@ -162,6 +166,32 @@ mod tests {
         for own in ["PKG_CONFIG_x86_64_unknown_linux_gnu", "PKG_CONFIG_LIBDIR_x86_64-unknown-linux-gnu"] {
             let names = names(HOST, &[(own, "mine")]);
             assert!(!names.iter().any(|name| name.starts_with("PKG_CONFIG")), "{own}: {names:?}");
+        }
+    }
+
+    #[test]
+    fn pkg_config_searches_a_sysroot_if_there_is_one() {
+        let path = |name: &str| PathBuf::from("/w").join(name);
+        let root = Root { path: "/s".into(), multiarch: "aarch64-linux-gnu".into() };
+        let tools = Tools {
+            cc: path("cc"),
+            cxx: path("c++"),
+            ar: path("ar"),
+            ranlib: path("ranlib"),
+            cmake: path("toolchain.cmake"),
+            empty: path("empty"),
+            pkg_config: None,
+            root: Some(root),
+        };
+        let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
+        let all = for_target(target, &tools, None, &|_| false);
+        for (name, expected) in [
+            ("PKG_CONFIG_LIBDIR", "/s/usr/lib/aarch64-linux-gnu/pkgconfig:/s/usr/share/pkgconfig"),
+            ("PKG_CONFIG_SYSROOT_DIR", "/s"),
+            ("PKG_CONFIG_PATH", ""),
+        ] {
+            let name = format!("{name}_aarch64_unknown_linux_gnu");
+            assert!(all.contains(&(name.clone().into(), expected.into())), "{name}: {all:?}");
         }
     }
 

@@ -202,7 +202,7 @@ fn prepare_unit(
                 request.host.environment.var_os(name).is_some()
                     || request.configuration.variable(name).is_some()
             };
-            variables = environment::for_target(target, &installed, bindgen.as_deref(), &is_set);
+            variables = environment::for_target(target, &installed.tools(), bindgen.as_deref(), &is_set);
             wrapper = Some(installed);
         }
     }

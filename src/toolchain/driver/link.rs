@@ -14,9 +14,10 @@ use sha2::{Digest as _, Sha256};
 use super::run::{Error, append};
 use super::translate::Remark;
 use super::work::Note;
-use super::{lld, response};
+use super::{lld, response, scripts};
 use crate::packages::Sysroot;
 use crate::sys::env::Environment;
+use crate::sys::process::Command;
 use crate::sys::{fs, store, usage};
 use crate::target::catalog::Target;
 
@@ -96,12 +97,12 @@ pub(crate) fn install(spec: &LinkSpec, program: &Path, cache: &Path) -> io::Resu
     usage::mark(&dir);
     store::dir(&dir)?;
     let file = dir.join("spec.json");
-    super::write_if_different(&file, &document, 0o644)?;
+    scripts::write_if_different(&file, &document, 0o644)?;
     // rustc guesses from a linker's name how to speak to it (`link` and `ld` are bare linkers). From this name it guesses
     // nothing, and speaks as to the target's usual linker, a compiler driver.
     let path = dir.join("sysroot-linker");
-    let script = super::script(program, &[OsStr::new(COMMAND), file.as_os_str()]);
-    super::write_if_different(&path, script.as_bytes(), 0o755)?;
+    let script = scripts::script(program, &[OsStr::new(COMMAND), file.as_os_str()]);
+    scripts::write_if_different(&path, script.as_bytes(), 0o755)?;
     Ok(path)
 }
 
@@ -113,7 +114,7 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     let read = |path: &OsStr| fs::read(Path::new(path));
     let said = Said::of(response::expand(arguments, &read)?)?;
     append(&Note::remarks("rust-lld", &spec.triple, &said.remarks), environment)?;
-    lld::link(&spec.lld, said.arguments(&spec))
+    lld::replaced_by(&Command::new(&spec.lld), said.arguments(&spec))
 }
 
 /// The unwinder and the compiler's helpers. Programs have them inside, so that the base need not have `libgcc_s`; nothing of

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::response;
 use super::run::{Error, append, code};
 use super::translate::Remark;
 use super::work::Note;
+use super::{response, scripts};
 use crate::sys::env::Environment;
 use crate::sys::process::Command;
 use crate::sys::{fs, store, usage};
@@ -72,8 +72,8 @@ pub(crate) fn install(lld: &Path, triple: &str, program: &Path, cache: &Path) ->
     // rustc recognises the linker's command-line syntax by this name.
     let path = dir.join("rust-lld");
     let words = [OsStr::new(COMMAND), OsStr::new(triple), lld.as_os_str()];
-    let script = super::script(program, &words);
-    super::write_if_different(&path, script.as_bytes(), 0o755)?;
+    let script = scripts::script(program, &words);
+    scripts::write_if_different(&path, script.as_bytes(), 0o755)?;
     Ok(path)
 }
 
@@ -86,14 +86,13 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     let read = |path: &OsStr| fs::read(Path::new(path));
     let (arguments, remarks) = translate(response::expand(arguments, &read)?);
     append(&Note::remarks("rust-lld", &triple.to_string_lossy(), &remarks), environment)?;
-    link(Path::new(&lld), arguments)
+    replaced_by(&Command::new(PathBuf::from(lld)), arguments)
 }
 
-/// Replaces this process with a linker, or waits for it if its arguments have to be in a file.
-pub(super) fn link(lld: &Path, arguments: Vec<OsString>) -> Result<u8, Error> {
-    let lld = Command::new(lld);
+/// Replaces this process with one of LLVM's programs, or waits for it if its arguments have to be in a file.
+pub(crate) fn replaced_by(program: &Command, arguments: Vec<OsString>) -> Result<u8, Error> {
     let Some(text) = response::for_lld(&arguments) else {
-        return Err(lld.args(arguments).exec().into());
+        return Err(program.clone().args(arguments).exec().into());
     };
     let output = arguments.iter().skip_while(|argument| *argument != "-o").nth(1).map(PathBuf::from);
     let dir = output.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
@@ -104,7 +103,7 @@ pub(super) fn link(lld: &Path, arguments: Vec<OsString>) -> Result<u8, Error> {
     // rustc recognises the linker's syntax by these; they must come first.
     let flavor =
         arguments.iter().take(2).filter(|_| arguments.first().is_some_and(|first| first == "-flavor"));
-    Ok(code(lld.args(flavor.cloned()).arg(argument).inherit()?.code()))
+    Ok(code(program.clone().args(flavor.cloned()).arg(argument).inherit()?.code()))
 }
 
 /// Translates arguments for a compiler into arguments for the linker. The linker's own options stay as they are.

@@ -8,31 +8,34 @@
 
 pub(crate) mod link;
 pub(crate) mod lld;
-mod neutral;
+pub(crate) mod neutral;
 pub(crate) mod prime;
-mod response;
-mod run;
+pub(crate) mod response;
+pub(crate) mod run;
 pub(crate) mod rustc;
+pub(crate) mod scripts;
 mod side;
 pub(crate) mod translate;
 pub(crate) mod work;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::sys::env::Environment;
-use crate::sys::{fs, store, usage};
+use crate::sys::usage;
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::{Target, Variant};
+use crate::toolchain::clang;
 use crate::toolchain::objcopy::Objcopy;
 use crate::toolchain::zig::Zig;
 
 use run::{COMMAND, run};
+use scripts::Scripts;
+pub(crate) use scripts::Tools;
 pub(crate) use side::{DIR_VARIABLE, host_variables};
 
 /// Incremented when the scripts or the translation change in a way that changes programs, so that they are linked
@@ -185,39 +188,38 @@ impl Wrapper {
     /// Writes the scripts if they are missing or call another xbuild. Each is written by a rename, so that several
     /// processes can do this at once.
     pub(crate) fn install(spec: Spec, target: &Target, program: &Path, cache: &Path) -> io::Result<Self> {
-        let document = serde_json::to_vec_pretty(&spec)?;
-        let hash = hex::encode(Sha256::digest(&document));
-        let dir = cache.join("wrappers").join(&hash[..16]);
-        let empty = dir.join("empty");
         // A caller of the wrapper uses what zig has compiled.
         usage::mark(&spec.cache);
-        usage::mark(&dir);
-        store::dir(&empty)?;
-        let path = dir.join("spec.json");
-        write_if_different(&path, &document, 0o644)?;
+        let scripts = Scripts::in_cache(&serde_json::to_vec_pretty(&spec)?, COMMAND, program, cache)?;
         // cc-rs looks for `zig` in a compiler's name to determine its kind.
-        let script = |name: &str, tool: &str| -> io::Result<PathBuf> {
-            let file = dir.join(name);
-            let words = [OsStr::new(COMMAND), path.as_os_str(), OsStr::new(tool)];
-            write_if_different(&file, script(program, &words).as_bytes(), 0o755)?;
-            Ok(file)
-        };
         let wrapper = Self {
-            cc: script("zig-cc", "cc")?,
-            linker: script("zig-linker", run::LINKER)?,
-            cxx: script("zig-c++", "c++")?,
-            ar: script("zig-ar", "ar")?,
-            ranlib: script("zig-ranlib", "ranlib")?,
-            cmake: dir.join("toolchain.cmake"),
-            pkg_config: if spec.host { Some(script("pkg-config", run::PKG_CONFIG)?) } else { None },
-            empty,
+            cc: scripts.write("zig-cc", "cc")?,
+            linker: scripts.write("zig-linker", run::LINKER)?,
+            cxx: scripts.write("zig-c++", "c++")?,
+            ar: scripts.write("zig-ar", "ar")?,
+            ranlib: scripts.write("zig-ranlib", "ranlib")?,
+            cmake: scripts.cmake(),
+            pkg_config: scripts.of_host(spec.host)?,
+            empty: scripts.empty(),
             spec,
         };
-        if wrapper.spec.host {
-            script("side", run::SIDE)?;
-        }
-        write_if_different(&wrapper.cmake, cmake(&wrapper, target).as_bytes(), 0o644)?;
+        scripts::write_cmake(&wrapper.tools(), target)?;
         Ok(wrapper)
+    }
+
+    /// What build scripts get of it.
+    #[must_use]
+    pub(crate) fn tools(&self) -> Tools {
+        Tools {
+            cc: self.cc.clone(),
+            cxx: self.cxx.clone(),
+            ar: self.ar.clone(),
+            ranlib: self.ranlib.clone(),
+            cmake: self.cmake.clone(),
+            empty: self.empty.clone(),
+            pkg_config: self.pkg_config.clone(),
+            root: None,
+        }
     }
 }
 
@@ -235,84 +237,9 @@ pub fn called(arguments: &[OsString], environment: &Environment, stderr: &mut dy
         rustc::COMMAND => Some(run::ended(rustc::run(rest, environment), stderr)),
         link::COMMAND => Some(run::ended(link::run(rest, environment), stderr)),
         lld::COMMAND => Some(run::ended(lld::run(rest, environment), stderr)),
+        clang::COMMAND => Some(run::ended(clang::run(rest, environment), stderr)),
         _ => None,
     }
-}
-
-/// The size limit of scripts and their data, which have some hundred bytes.
-const LARGEST_SCRIPT: u64 = 1 << 20;
-
-fn write_if_different(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // A script is executed, so one that others may write to is as bad as one with another content.
-    match store::read(path, LARGEST_SCRIPT) {
-        Ok(Some(existing)) if existing == content => Ok(()),
-        Err(error) if crate::error::CacheFault::of(&error).is_none() => Err(error),
-        _ => fs::write_atomic(path, content, mode),
-    }
-}
-
-/// A script that calls the xbuild of the running build, whose path is in the environment, with these words before its own
-/// arguments. The path in the script is for calls outside of a build, when a user repeats a command line that rustc has
-/// shown.
-fn script(program: &Path, words: &[&OsStr]) -> String {
-    let quote = |word: &OsStr| shell_words::quote(&word.to_string_lossy()).into_owned();
-    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
-    format!(
-        "#!/bin/sh\nprogram={}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {} \"$@\"\n",
-        quote(program.as_os_str()),
-        words.join(" ")
-    )
-}
-
-/// `CMake`'s toolchain file. Without a root path for searches, `CMake` would find the host's headers and libraries.
-/// Code for the host needs only the compilers, which detect that they are called for the host, or the user's toolchain
-/// file for the host.
-fn cmake(wrapper: &Wrapper, target: &Target) -> String {
-    let quote = |path: &Path| format!("[==[{}]==]", path.display());
-    let multiarch =
-        target.port.as_ref().map_or_else(|| target.zig.target.clone(), |port| port.multiarch.clone());
-    let (cc, cxx) = (quote(&wrapper.cc), quote(&wrapper.cxx));
-    let for_host = if wrapper.spec.host {
-        let side = quote(&wrapper.cc.with_file_name("side"));
-        format!(
-            "execute_process(COMMAND {side} RESULT_VARIABLE xbuild_is_for_host)\n\
-             if(NOT xbuild_is_for_host EQUAL 0)\n\
-             \x20 if(DEFINED ENV{{HOST_CMAKE_TOOLCHAIN_FILE}})\n\
-             \x20   include(\"$ENV{{HOST_CMAKE_TOOLCHAIN_FILE}}\")\n\
-             \x20 elseif(DEFINED ENV{{CMAKE_TOOLCHAIN_FILE}} AND NOT \
-             \"$ENV{{CMAKE_TOOLCHAIN_FILE}}\" STREQUAL CMAKE_CURRENT_LIST_FILE)\n\
-             \x20   include(\"$ENV{{CMAKE_TOOLCHAIN_FILE}}\")\n\
-             \x20 else()\n\
-             \x20   set(CMAKE_C_COMPILER {cc})\n\
-             \x20   set(CMAKE_CXX_COMPILER {cxx})\n\
-             \x20   set(CMAKE_ASM_COMPILER {cc})\n\
-             \x20 endif()\n\
-             \x20 return()\n\
-             endif()\n"
-        )
-    } else {
-        String::new()
-    };
-    format!(
-        "{for_host}\
-         set(CMAKE_SYSTEM_NAME Linux)\n\
-         set(CMAKE_SYSTEM_PROCESSOR {machine})\n\
-         set(CMAKE_C_COMPILER {cc})\n\
-         set(CMAKE_CXX_COMPILER {cxx})\n\
-         set(CMAKE_ASM_COMPILER {cc})\n\
-         set(CMAKE_AR {ar})\n\
-         set(CMAKE_RANLIB {ranlib})\n\
-         set(CMAKE_LIBRARY_ARCHITECTURE {multiarch})\n\
-         set(CMAKE_FIND_ROOT_PATH {empty})\n\
-         set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\n\
-         set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)\n\
-         set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)\n\
-         set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n",
-        machine = target.machine_name,
-        ar = quote(&wrapper.ar),
-        ranlib = quote(&wrapper.ranlib),
-        empty = quote(&wrapper.empty),
-    )
 }
 
 /// The first arguments of zig when it compiles or links.
@@ -343,6 +270,7 @@ fn leading_link(spec: &Spec, objects_only: bool) -> Vec<OsString> {
 mod tests {
     use super::*;
     use crate::sys::cancel::Cancel;
+    use crate::sys::fs;
     use crate::sys::process::Command;
     use crate::toolchain::zig::ZigWay;
 

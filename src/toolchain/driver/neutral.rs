@@ -39,27 +39,9 @@ pub(super) fn linking(spec: &Spec) -> Command {
     shell.env(LIBRARY, "/proc/self/fd/9")
 }
 
-/// Arguments that keep this machine's paths out of C objects (`__FILE__`, debug information), for a compiler that runs
-/// in `dir`.
+/// Arguments that keep this machine's paths out of C objects (`__FILE__`, debug information), for zig in `dir`.
 pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, dir: &Path) -> Vec<OsString> {
-    let prefixes = environment.var(PREFIXES_VARIABLE).unwrap_or_default();
-    let prefixes: Vec<&str> = prefixes.split(SEPARATOR).filter(|prefix| !prefix.is_empty()).collect();
-    let map = |from: &Path, to: &str| {
-        let mut argument = OsString::from("-ffile-prefix-map=");
-        argument.push(from);
-        argument.push("=");
-        argument.push(to);
-        argument
-    };
-    let mut maps = Vec::new();
-    // If several match, the last one counts: the most general come first.
-    let named = prefixes
-        .iter()
-        .any(|prefix| dir.starts_with(prefix.split_once('=').map_or(*prefix, |(from, _)| from)));
-    if !named && dir.parent().is_some() {
-        maps.push(map(dir, DIR_NAME));
-    }
-    maps.extend(prefixes.iter().map(|prefix| format!("-ffile-prefix-map={prefix}").into()));
+    let mut maps = project_maps(environment, dir);
     if let Some(library) = &spec.library {
         maps.push(map(library, LIBRARY_NAME));
         // zig itself names paths below the current directory relative to it.
@@ -69,6 +51,31 @@ pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, dir: &Path) ->
         );
     }
     maps
+}
+
+/// The same for what is the project's, for a compiler that runs in `dir`.
+pub(crate) fn project_maps(environment: &Environment, dir: &Path) -> Vec<OsString> {
+    let prefixes = environment.var(PREFIXES_VARIABLE).unwrap_or_default();
+    let prefixes: Vec<&str> = prefixes.split(SEPARATOR).filter(|prefix| !prefix.is_empty()).collect();
+    let mut maps = Vec::new();
+    // If several match, the last one counts: the most general come first.
+    let named = prefixes
+        .iter()
+        .any(|prefix| dir.starts_with(prefix.split_once('=').map_or(*prefix, |(from, _)| from)));
+    if !named && dir.parent().is_some() {
+        maps.push(map(dir, DIR_NAME));
+    }
+    maps.extend(prefixes.iter().map(|prefix| format!("-ffile-prefix-map={prefix}").into()));
+    maps
+}
+
+/// The argument that gives a directory another name in objects.
+pub(crate) fn map(from: &Path, to: &str) -> OsString {
+    let mut argument = OsString::from("-ffile-prefix-map=");
+    argument.push(from);
+    argument.push("=");
+    argument.push(to);
+    argument
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const LIMIT: usize = 512 * 1024;
 
 /// Replaces response files by their arguments. `read` reads a file; if it does not exist, the argument stands for
 /// itself, as for GCC.
-pub(super) fn expand(
+pub(crate) fn expand(
     arguments: impl IntoIterator<Item = OsString>,
     read: &dyn Fn(&OsStr) -> io::Result<Vec<u8>>,
 ) -> io::Result<Vec<OsString>> {

@@ -7,9 +7,10 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::scripts::Root;
 use super::translate::{Task, Translation, translate};
 use super::work::{Libraries, Note, has_sources};
-use super::{REMARKS_VARIABLE, Spec, leading, leading_link, neutral, response, side};
+use super::{REMARKS_VARIABLE, Spec, leading, leading_link, neutral, response, scripts, side};
 use crate::elf::{ParseError, runpath_to_rpath};
 use crate::sys::env::{self, Environment};
 use crate::sys::process::{Command, ProcessError};
@@ -37,6 +38,10 @@ pub(crate) enum Error {
         "`{0}` is to be compiled, and there is no C compiler: `toolchain = \"lld\"` only links; use `\"zig\"` or `\"auto\"`"
     )]
     NoCompiler(String),
+    #[error(
+        "`{0}` asks for LLVM's C++ library, and the sysroot has GNU's; leave it out, and link `stdc++` if a library is named"
+    )]
+    NoLibcxx(String),
     #[error("neither pkg-config nor pkgconf is installed")]
     NoPkgConfig,
     #[error("the wrapper's specification is wrong: {0}")]
@@ -85,10 +90,12 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
     let (Some(path), Some(tool)) = (arguments.next(), arguments.next()) else { return Err(Error::Usage) };
     let path = PathBuf::from(path);
     let spec: Spec = serde_json::from_slice(&fs::read(&path)?)?;
-    if spec.host
-        && let Some(result) = on_host(&spec, &path, &tool, arguments.as_slice(), environment)
-    {
-        return result;
+    if spec.host {
+        let (triple, arguments) = (&spec.triple, arguments.as_slice());
+        let call = Call { triple, spec: &path, root: None, tool: &tool, arguments };
+        if let Some(result) = on_host(&call, environment) {
+            return result;
+        }
     }
     let tool = if tool == LINKER { "cc".into() } else { tool };
     let read = |path: &OsStr| fs::read(Path::new(path));
@@ -98,10 +105,8 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
     }
     let target = Target::by_triple(&spec.triple).ok_or_else(|| Error::Target(spec.triple.clone()))?;
     let arguments = response::expand(arguments, &read)?;
-    if !spec.native
-        && let Some(argument) = arguments.iter().find(|argument| is_native(argument))
-    {
-        return Err(Error::Native(argument.to_string_lossy().into_owned()));
+    if !spec.native {
+        refuse_native(&arguments)?;
     }
     let translation = translate(&arguments, target, &spec.version, spec.objcopy.is_some())?;
     append(&Note::remarks("zig", &spec.triple, &translation.remarks), environment)?;
@@ -160,35 +165,42 @@ fn link_program(
     }
 }
 
-/// Handles calls for the host, and tools that zig does not have. `None` for all other calls.
-fn on_host(
-    spec: &Spec,
-    path: &Path,
-    tool: &OsStr,
-    arguments: &[OsString],
-    environment: &Environment,
-) -> Option<Result<u8, Error>> {
-    if tool == LINKER {
+/// A call of a wrapper's tool by a caller that may want a program for the host.
+pub(crate) struct Call<'a> {
+    /// The target's triple, which is also the host's.
+    pub triple: &'a str,
+    /// The path of the wrapper's specification.
+    pub spec: &'a Path,
+    /// The target's own libraries, if there are any.
+    pub root: Option<&'a Root>,
+    /// The tool.
+    pub tool: &'a OsStr,
+    /// Its arguments.
+    pub arguments: &'a [OsString],
+}
+
+/// Handles calls for the host, and tools that no compiler has. `None` for all other calls.
+pub(crate) fn on_host(call: &Call<'_>, environment: &Environment) -> Option<Result<u8, Error>> {
+    if call.tool == LINKER {
         return None;
     }
-    let for_host = side::is_for_host(&spec.triple, environment);
-    let tool = tool.to_str().filter(|tool| for_host || [SIDE, PKG_CONFIG].contains(tool))?;
+    let for_host = side::is_for_host(call.triple, environment);
+    let tool = call.tool.to_str().filter(|tool| for_host || [SIDE, PKG_CONFIG].contains(tool))?;
     if tool == SIDE {
         return Some(Ok(u8::from(for_host)));
     }
-    let wrappers = path.parent().and_then(Path::parent).unwrap_or(path);
+    let wrappers = call.spec.parent().and_then(Path::parent).unwrap_or(call.spec);
     let (program, first) = side::host_tool(tool, wrappers, environment);
     let command = |program: PathBuf| {
-        let command = Command::new(program).args(first.clone()).args(arguments.iter().cloned());
+        let command = Command::new(program).args(first.clone()).args(call.arguments.iter().cloned());
         if for_host {
             return command;
         }
-        // pkg-config then finds nothing, and crates fall back to their bundled sources.
-        let empty = path.with_file_name("empty");
-        command
-            .env("PKG_CONFIG_LIBDIR", empty)
-            .env("PKG_CONFIG_PATH", "")
-            .env_remove("PKG_CONFIG_SYSROOT_DIR")
+        let variables = scripts::pkg_config(&call.spec.with_file_name("empty"), call.root);
+        variables.into_iter().fold(command, |command, (name, value)| match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        })
     };
     let mut error = command(program).exec();
     if tool == PKG_CONFIG && error.is_not_found() {
@@ -200,10 +212,15 @@ fn on_host(
     Some(Err(error.into()))
 }
 
-/// True if an argument selects the processor of this machine. `-mtune=native` does not restrict the processors on which
-/// the code runs.
-fn is_native(argument: &OsStr) -> bool {
-    matches!(argument.to_str(), Some("-march=native" | "-mcpu=native"))
+/// Refuses an argument that selects the processor of this machine. `-mtune=native` does not restrict the processors on
+/// which the code runs.
+pub(crate) fn refuse_native(arguments: &[OsString]) -> Result<(), Error> {
+    let is_native =
+        |argument: &&OsString| matches!(argument.to_str(), Some("-march=native" | "-mcpu=native"));
+    match arguments.iter().find(is_native) {
+        Some(argument) => Err(Error::Native(argument.to_string_lossy().into_owned())),
+        None => Ok(()),
+    }
 }
 
 fn link(zig: Command, arguments: &[OsString], dir: &Path) -> Result<(u8, Vec<u8>), Error> {

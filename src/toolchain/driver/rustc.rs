@@ -47,8 +47,8 @@ pub(crate) fn install(program: &Path, cache: &Path) -> io::Result<PathBuf> {
     store::dir(&dir)?;
     // sccache recognises rustc by its name.
     let path = dir.join("rustc");
-    let script = super::script(program, &[OsStr::new(COMMAND)]);
-    super::write_if_different(&path, script.as_bytes(), 0o755)?;
+    let script = super::scripts::script(program, &[OsStr::new(COMMAND)]);
+    super::scripts::write_if_different(&path, script.as_bytes(), 0o755)?;
     Ok(path)
 }
 

@@ -109,7 +109,8 @@ pub(crate) fn translate(
     })
 }
 
-fn task(arguments: &[OsString]) -> Task {
+/// The purpose of a call with these arguments.
+pub(crate) fn task(arguments: &[OsString]) -> Task {
     let words = || arguments.iter().filter_map(|argument| argument.to_str());
     let asks = |word: &str| ASK.contains(&word) || word.starts_with("-print-") || word.starts_with("-dump");
     if words().any(asks) {

@@ -158,6 +158,14 @@ impl HostToolsData {
     }
 }
 
+impl Distribution {
+    /// The command that installs packages.
+    #[must_use]
+    pub(crate) fn install_command(&self, packages: &str) -> String {
+        self.install.replace("{packages}", packages)
+    }
+}
+
 impl Tool {
     /// The first tool with a name; another one of the name differs in who needs it and where they look.
     #[must_use]
@@ -169,7 +177,7 @@ impl Tool {
     #[must_use]
     pub(crate) fn install(&self, distribution: &Distribution) -> Option<String> {
         let packages = self.packages.get(&distribution.name)?;
-        Some(distribution.install.replace("{packages}", packages))
+        Some(distribution.install_command(packages))
     }
 
     /// What to do if it is missing, on a machine of which nothing is known.

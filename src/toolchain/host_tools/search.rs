@@ -5,13 +5,19 @@ use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet};
 
-use super::{HostTool, HostToolsData, Library, Misnamed, NeededBy, Prefix, Tool};
+use super::{Distribution, HostTool, HostToolsData, Library, Misnamed, NeededBy, Prefix, Tool};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 use crate::sys::process::{self, Command, ProcessError};
 
 /// The files with the distribution's name, the first of which counts (os-release(5)).
 const OS_RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
+
+/// The distribution of a machine, if it is known. `root` is `/`, except in tests.
+pub(crate) fn distribution_at(root: &Path) -> Option<&'static Distribution> {
+    let text = OS_RELEASE.iter().find_map(|path| fs::read_to_string(root.join(path)).ok())?;
+    HostToolsData::get().distribution_of(&text)
+}
 
 /// The machine as build scripts see it.
 #[derive(Clone, Copy)]
@@ -32,8 +38,7 @@ impl Machine<'_> {
     /// The command that installs a tool on this machine, if that is known.
     #[must_use]
     pub(crate) fn install(&self, tool: &Tool) -> Option<String> {
-        let text = OS_RELEASE.iter().find_map(|path| fs::read_to_string(self.root.join(path)).ok())?;
-        tool.install(HostToolsData::get().distribution_of(&text)?)
+        tool.install(distribution_at(self.root)?)
     }
 
     /// Looks for a tool that these packages may need.
