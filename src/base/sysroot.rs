@@ -56,6 +56,8 @@ pub(crate) struct ResolvedSysroot {
     own: bool,
     /// The components that they are from; empty for the default.
     components: Vec<String>,
+    /// True if C code is compiled against it, too.
+    c_code: bool,
     /// The entry of a lock that they are from.
     pin: Option<Box<SysrootPin>>,
 }
@@ -83,7 +85,9 @@ impl ResolvedSysroot {
     /// Its entry for a lock: the one that it was taken from, if there is one.
     #[must_use]
     pub(crate) fn pin(&self, wanted: &PlatformSettings) -> SysrootPin {
-        let fresh = || SysrootPin::of(&wanted.platform, &self.components, &self.packages.set);
+        let architecture = &self.packages.set.architecture;
+        let asked = SysrootRequest { architecture, c_code: self.c_code, packages: &[] };
+        let fresh = || SysrootPin::of(&wanted.platform, &self.components, &asked, &self.packages.set);
         self.pin.as_deref().cloned().unwrap_or_else(fresh)
     }
 }
@@ -183,15 +187,17 @@ fn choose<'a>(
 
 /// True if the base's release will be asked for a sysroot. The platform's linker need not be known yet.
 pub(super) fn is_likely(wanted: &PlatformSettings) -> bool {
-    wanted.toolchain.value == ToolchainChoice::Lld && wanted.target.value.libc == Libc::Gnu
+    let asked = wanted.toolchain.value;
+    matches!(asked, ToolchainChoice::Lld | ToolchainChoice::Clang) && wanted.target.value.libc == Libc::Gnu
 }
 
 impl Bases {
-    /// Chooses the packages that programs on a base are linked against.
+    /// Chooses the packages that programs on a base are linked against, and those that C code is compiled against if there
+    /// is any.
     pub(crate) fn resolve_sysroot(
         &self,
         wanted: &PlatformSettings,
-        base: &ResolvedBase,
+        (base, c_code): (&ResolvedBase, bool),
         (pins, packages): (&Pins, &PackagesSettings),
         host: Host<'_>,
     ) -> Result<ResolvedSysroot, SysrootError> {
@@ -210,7 +216,8 @@ impl Bases {
         let request = ReleaseRequest { release: choice.release, suites, components, moment };
         let failed = |error: BaseError| SysrootError::from(Box::new(error));
         let architecture = architecture(wanted).map_err(failed)?;
-        let pin = pins.sysroots.get(&wanted.platform).filter(|pin| pin.is_for(&request, architecture));
+        let asked = SysrootRequest { architecture, c_code, packages: &[] };
+        let pin = pins.sysroots.get(&wanted.platform).filter(|pin| pin.is_for(&request, &asked));
         let resolved = match pin.map(|pin| &pin.packages) {
             Some(pin) => {
                 let pinned =
@@ -223,8 +230,7 @@ impl Bases {
             None => {
                 let resolver = Resolver { bases: self, pins, packages, host };
                 let archive = resolver.archive(&request).map_err(failed)?;
-                let request = SysrootRequest::for_linking(architecture);
-                resolve_sysroot(&archive, &request, host).map_err(|error| failed(error.into()))?
+                resolve_sysroot(&archive, &asked, host).map_err(|error| failed(error.into()))?
             }
         };
         Ok(ResolvedSysroot {
@@ -232,6 +238,7 @@ impl Bases {
             from: choice.from,
             own: choice.own,
             components: components.to_vec(),
+            c_code,
             pin: pin.map(|pin| Box::new(pin.clone())),
         })
     }

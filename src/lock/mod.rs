@@ -217,6 +217,9 @@ pub struct SysrootPin {
     /// The platform that is built.
     #[cfg_attr(test, schemars(with = "String"))]
     pub platform: Platform,
+    /// True if C code is compiled against it, too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub c_code: bool,
     /// Debian's packages.
     #[serde(rename = "debian")]
     pub packages: AdditionsPin,
@@ -284,8 +287,8 @@ impl<'de> Deserialize<'de> for Unread {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
-fn is_default(pool: &Pool) -> bool {
-    *pool == Pool::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Lock {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::oci::{Descriptor, Digest};
 use crate::packages::{
-    BaseSet, Package, ReleaseRequest, SuiteOrigin, recipe_digest, sort_packages, suites_of,
+    BaseSet, Package, ReleaseRequest, SuiteOrigin, SysrootRequest, recipe_digest, sort_packages, suites_of,
 };
 use crate::settings::{BaseSource, PlatformSettings};
 use crate::target::platform::Platform;
@@ -381,16 +381,24 @@ impl AdditionsPin {
 impl SysrootPin {
     /// Pins a sysroot of a platform.
     #[must_use]
-    pub(crate) fn of(platform: &Platform, components: &[String], set: &BaseSet) -> Self {
-        Self { platform: platform.clone(), packages: AdditionsPin::of(components, &[], set) }
+    pub(crate) fn of(
+        platform: &Platform,
+        components: &[String],
+        asked: &SysrootRequest<'_>,
+        set: &BaseSet,
+    ) -> Self {
+        let packages = AdditionsPin::of(components, asked.packages, set);
+        Self { platform: platform.clone(), c_code: asked.c_code, packages }
     }
 
     /// True if it is what a request asks for. Without a moment of its own, a request is content with any.
     #[must_use]
-    pub(crate) fn is_for(&self, request: &ReleaseRequest<'_>, architecture: &str) -> bool {
+    pub(crate) fn is_for(&self, request: &ReleaseRequest<'_>, asked: &SysrootRequest<'_>) -> bool {
         let pin = &self.packages;
         let (suites, components) = suites_of(request.release, request.suites, request.components);
-        pin.architecture == architecture
+        pin.architecture == asked.architecture
+            && self.c_code == asked.c_code
+            && pin.packages == asked.packages
             && pin.release == request.release
             && pin.suites == suites
             && pin.components == components

@@ -11,9 +11,9 @@ use crate::error::{ExitCode, Explain};
 use crate::event::MirrorOrigin;
 use crate::layout::Selector;
 use crate::origin::Source;
-use crate::packages::ReleaseRequest;
 use crate::packages::debian::sources::Mirror;
 use crate::packages::debian::{BaseSet, Package, SuiteOrigin};
+use crate::packages::{ReleaseRequest, SysrootRequest};
 use crate::settings::{self, BaseSource, Flags, Host, PlatformSettings};
 use crate::sys::env::Environment;
 
@@ -249,9 +249,11 @@ fn differences_say_what_moved_from_what_to_what() {
     assert!(rebuilt[0].to_string().ends_with(&format!("({})", "07".repeat(32))), "{}", rebuilt[0]);
 }
 
+const LINKING: SysrootRequest<'_> = SysrootRequest::for_linking("arm64");
+
 #[test]
 fn sysroots_are_pinned_each_for_its_platform() {
-    let sysroot = |on: &str, libc: &str| SysrootPin::of(&platform(on), &[], &set(libc));
+    let sysroot = |on: &str, libc: &str| SysrootPin::of(&platform(on), &[], &LINKING, &set(libc));
     let old = lock().with_sysroot(sysroot("linux/arm64", "2.36-9"));
     let text = text::render(&old);
     // Releases that know no sysroots read locks that have none.
@@ -282,19 +284,25 @@ fn sysroots_are_pinned_each_for_its_platform() {
 #[test]
 fn a_pinned_sysroot_is_used_for_what_it_was_pinned_for() {
     let (components, suites) = (["main".to_owned()], ["bookworm".to_owned(), "bookworm-security".to_owned()]);
-    let pin = SysrootPin::of(&platform("linux/arm64"), &components, &set("2.36-9"));
+    let pin = SysrootPin::of(&platform("linux/arm64"), &components, &LINKING, &set("2.36-9"));
     let request =
         ReleaseRequest { release: "bookworm", suites: &suites, components: &components, moment: None };
-    assert!(pin.is_for(&request, "arm64"));
-    assert!(pin.is_for(&ReleaseRequest { components: &[], ..request }, "arm64"));
+    assert!(pin.is_for(&request, &LINKING));
+    assert!(pin.is_for(&ReleaseRequest { components: &[], ..request }, &LINKING));
     // Packages for one architecture are not used for another, whatever an edited lock contains.
-    assert!(!pin.is_for(&request, "amd64"));
-    assert!(!pin.is_for(&ReleaseRequest { release: "trixie", ..request }, "arm64"));
-    assert!(!pin.is_for(&ReleaseRequest { suites: &[], ..request }, "arm64"));
+    assert!(!pin.is_for(&request, &SysrootRequest::for_linking("amd64")));
+    assert!(!pin.is_for(&ReleaseRequest { release: "trixie", ..request }, &LINKING));
+    assert!(!pin.is_for(&ReleaseRequest { suites: &[], ..request }, &LINKING));
+    let packages = ["libssl-dev".to_owned()];
+    for other in
+        [SysrootRequest { c_code: true, ..LINKING }, SysrootRequest { packages: &packages, ..LINKING }]
+    {
+        assert!(!pin.is_for(&request, &other), "{other:?}");
+    }
     let moment = |moment| ReleaseRequest { moment: Some(moment), ..request };
     let own = pin.packages.snapshot.clone().unwrap();
-    assert!(pin.is_for(&moment(&own), "arm64"));
-    assert!(!pin.is_for(&moment("20260101T000000Z"), "arm64"));
+    assert!(pin.is_for(&moment(&own), &LINKING));
+    assert!(!pin.is_for(&moment("20260101T000000Z"), &LINKING));
 }
 
 /// The platforms of a project with this configuration.
@@ -454,7 +462,7 @@ fn what_would_go_back_is_told() {
     assert_eq!(older(image("linux/amd64", "other"), false), []);
     let mut behind = set("2.36-8");
     behind.suites[1].date = Some(1_000_000_000);
-    let sysroot = SysrootPin::of(&platform("linux/arm64"), &[], &behind);
+    let sysroot = SysrootPin::of(&platform("linux/arm64"), &[], &LINKING, &behind);
     let of_sysroot = compare::older(&old, (&[], &[sysroot]), &|_| false);
     let [Difference::Index { base, suite, .. }] = &of_sysroot[..] else { panic!("{of_sysroot:?}") };
     assert_eq!((base.as_str(), suite.as_str()), ("sysroot", "bookworm-security"));

@@ -79,7 +79,7 @@ fn check(lock: &Lock) -> Result<(), String> {
         }
     }
     let mut platforms = BTreeSet::new();
-    for SysrootPin { platform, packages } in &lock.sysroot {
+    for SysrootPin { platform, packages, .. } in &lock.sysroot {
         let of = format!("the sysroot of {platform}");
         if !platforms.insert(platform) {
             return Err(format!("it has {of} twice"));

@@ -60,17 +60,20 @@ struct Provider<'a> {
 }
 
 impl Provider<'_> {
-    /// What a linker needs.
+    /// What a platform is linked with.
     fn kit(
         &mut self,
-        linker: Linker,
+        plan: &PlatformPlan,
         sysroot: Option<Sysroot>,
         host: Host<'_>,
     ) -> Result<Kit, provided::ProvideError> {
-        Ok(match (linker, sysroot) {
+        Ok(match (plan.linker, sysroot) {
             (Linker::Configured, _) => Kit::Configured,
             (Linker::RustLld, _) => Kit::RustLld,
-            (Linker::Lld, Some(sysroot)) => Kit::Lld(Box::new(sysroot)),
+            (Linker::Lld, Some(sysroot)) => {
+                let compiler = plan.compiler.as_ref().and(self.probe.compiler.clone());
+                Kit::Lld(Box::new(sysroot), compiler.map(Box::new))
+            }
             // What xbuild finds or provides itself. A platform that is planned with a sysroot has one.
             _ => {
                 let found = match self.found.take() {
@@ -96,7 +99,8 @@ impl Provider<'_> {
     }
 }
 
-/// Provides what the plans need: packages by way of the first host, and everything else by the second. Returns the platforms that can be built, and the failures of those that lack something.
+/// Provides what the plans need: packages by way of the first host, and everything else by the second. Returns the
+/// platforms that can be built, and the failures of those that lack something.
 pub(super) fn prepare(
     settings: &Settings,
     probe: &Probe<'_>,
@@ -140,7 +144,7 @@ pub(super) fn prepare(
     for ((Planned { plan, base, .. }, files, standard), sysroot) in with_standard.into_iter().zip(sysroots) {
         match sysroot.transpose() {
             Ok(sysroot) => {
-                let kit = provider.kit(plan.linker, sysroot, host)?;
+                let kit = provider.kit(&plan, sysroot, host)?;
                 let unit = unit(&plan, &probe.facts.project, standard, kit);
                 jobs.push(Job { plan, base, unit, files });
             }

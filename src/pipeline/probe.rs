@@ -24,9 +24,10 @@ use crate::sys::store;
 use crate::sys::threads::{self, Task};
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
+use crate::toolchain::compiler;
 use crate::toolchain::provided::{self, ProvidedFacts};
 use crate::toolchain::rust::{self, Rust};
-use crate::toolchain::{self, LinkerFacts};
+use crate::toolchain::{self, CompilerFacts, LinkerFacts};
 use crate::vcs;
 
 use super::tools;
@@ -104,6 +105,8 @@ pub(crate) struct Probe<'a> {
     pub graph: Graph,
     /// The toolchain that a platform needs, if it is there.
     pub provided: Option<provided::Found>,
+    /// The C compiler of this machine, if a platform may need it and it is there.
+    pub compiler: Option<compiler::Found>,
     /// Opened sources of bases.
     pub bases: Bases,
     /// The platforms, in the order of the settings.
@@ -188,10 +191,10 @@ pub(crate) fn gather<'a>(
         Ok((local, resolved, sysroots))
     })
     .map(|(local, resolved, sysroots)| {
-        let Local { facts, rust, configuration, graph, provided, platforms } = local;
+        let Local { facts, rust, configuration, graph, provided, compiler, platforms } = local;
         let platforms = platforms.into_iter().zip(resolved).zip(sysroots);
         let platforms = platforms.map(|((facts, base), sysroot)| Probed { facts, base, sysroot }).collect();
-        Probe { facts, rust, configuration, graph, provided, bases, platforms }
+        Probe { facts, rust, configuration, graph, provided, compiler, bases, platforms }
     })
 }
 
@@ -205,7 +208,9 @@ fn resolve_sysroots(
 ) -> Vec<Option<Result<ResolvedSysroot, SysrootError>>> {
     thread::scope(|scope| {
         let each = platforms.iter().zip(resolved).map(|(platform, base)| {
-            let base = base.as_ref().ok().filter(|_| platform.linker().linker.needs_sysroot())?;
+            let choice = platform.linker();
+            let base = base.as_ref().ok().filter(|_| choice.linker.needs_sysroot())?;
+            let base = (base, choice.compiler.is_some());
             let with = (pins, &settings.machine.packages);
             Some(threads::begin(scope, move || bases.resolve_sysroot(platform.wanted, base, with, host)))
         });
@@ -242,6 +247,7 @@ struct Local<'a> {
     configuration: Configuration,
     graph: Graph,
     provided: Option<provided::Found>,
+    compiler: Option<compiler::Found>,
     /// In the order of the settings.
     platforms: Vec<PlatformFacts<'a>>,
 }
@@ -281,7 +287,13 @@ fn gather_project<'a>(
     let configuration = Configuration::load(dir, environment, &rust)?;
     let graph = Graph::of(&metadata, &project.binaries, &project.makers);
     let c_code = graph.c_code.as_ref().map(|code| code.package.as_str());
-    let facts_of = |wanted| platform_facts(wanted, &rust, &configuration, c_code, host);
+    let is_wanted =
+        |wanted: &PlatformSettings| compiler::is_wanted(wanted.toolchain.value, wanted.target.value.libc);
+    let compiler =
+        settings.platforms.iter().any(is_wanted).then(|| compiler::find(host.environment, host.cancel));
+    let known = compiler.as_ref().map(compiler::facts).transpose()?;
+    let c = (c_code, known.as_ref());
+    let facts_of = |wanted| platform_facts(wanted, &rust, &configuration, c, host);
     let platforms = settings.platforms.iter().map(facts_of).collect::<Result<Vec<_>, _>>()?;
     let is_needed = platforms.iter().any(|platform| platform.linker().linker.is_provided());
     let provided = is_needed.then(find).flatten();
@@ -294,15 +306,16 @@ fn gather_project<'a>(
         provided: found.unwrap_or_else(|| ProvidedFacts::of_request(&provided_request(settings, pins, host))),
         project,
     };
-    Ok(Local { facts, rust, configuration, graph, provided, platforms })
+    let compiler = compiler.and_then(Result::ok);
+    Ok(Local { facts, rust, configuration, graph, provided, compiler, platforms })
 }
 
-/// What is known of a platform beside its base.
+/// What is known of a platform beside its base. `c_code` is the first package that compiles C code.
 pub(super) fn platform_facts<'a>(
     wanted: &'a PlatformSettings,
     rust: &Rust,
     configuration: &Configuration,
-    c_code: Option<&str>,
+    (c_code, compiler): (Option<&str>, Option<&CompilerFacts>),
     host: Host<'_>,
 ) -> Result<PlatformFacts<'a>, FactsError> {
     let target = wanted.target.value;
@@ -317,6 +330,7 @@ pub(super) fn platform_facts<'a>(
         builds_standard: !is_installed
             && rust::is_built_from_source(rust, target, host.cache).map_err(rust::Error::from)?,
         c_code: c_code.map(ToOwned::to_owned),
+        compiler: compiler.cloned(),
     };
     Ok(PlatformFacts {
         wanted,

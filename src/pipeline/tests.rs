@@ -87,7 +87,7 @@ impl Machine {
         let (cache, reporter) = (&settings.machine.cache, &Silent);
         let host = Host { environment: &environment, cache, client, cancel, reporter };
         let probed = settings.platforms.iter().map(|wanted| Probed {
-            facts: probe::platform_facts(wanted, &self.rust, &configuration, c_code, host).unwrap(),
+            facts: probe::platform_facts(wanted, &self.rust, &configuration, (c_code, None), host).unwrap(),
             base: Ok(ResolvedBase::Scratch),
             sysroot: None,
         });
@@ -101,6 +101,7 @@ impl Machine {
             configuration,
             graph: Graph::default(),
             provided: None,
+            compiler: None,
             bases: Bases::new(&settings.machine, &settings.named, &environment),
             platforms: Vec::new(),
         };
@@ -116,7 +117,7 @@ fn linked(job: &Job) -> (Value, Value) {
     let linker = match &job.unit.kit {
         Kit::Provided(_) => Linker::Zig,
         Kit::RustLld => Linker::RustLld,
-        Kit::Lld(_) => Linker::Lld,
+        Kit::Lld(..) => Linker::Lld,
         Kit::Configured => Linker::Configured,
     };
     assert_eq!(job.plan.linker, linker);

@@ -31,7 +31,7 @@ pub use crate::base::{AddedPackage, BaseFacts, SysrootFacts};
 pub use crate::payload::processor::ProcessorFlag;
 pub use crate::payload::project::{Binary, ProgramKind};
 pub use crate::toolchain::host_tools::{HostTool, Misnamed, NeededBy};
-pub use crate::toolchain::{Linker, Obstacle};
+pub use crate::toolchain::{Compiler, Linker, Obstacle};
 pub use facts::StandardLibrary;
 pub(crate) use facts::{Facts, PlatformFacts};
 
@@ -111,6 +111,9 @@ pub struct PlatformPlan {
     pub linker: Linker,
     /// Why this linker.
     pub linker_from: String,
+    /// What compiles C and C++ code against the sysroot, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compiler: Option<Compiler>,
     /// What it links against, if that is made of packages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sysroot: Option<SysrootFacts>,
@@ -251,10 +254,10 @@ impl Explain for PlanError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::DynamicOnScratch { .. } => ExitCode::Unrunnable,
-            Self::GlibcTooNew { .. }
-            | Self::GlibcUnknownToLinker { .. }
-            | Self::CannotLink { .. }
-            | Self::NativeProcessor(_) => ExitCode::Config,
+            Self::GlibcTooNew { .. } | Self::GlibcUnknownToLinker { .. } | Self::NativeProcessor(_) => {
+                ExitCode::Config
+            }
+            Self::CannotLink { obstacle, .. } => obstacle.exit_code(),
             Self::NoEntrypoint { .. } => ExitCode::AmbiguousBinary,
         }
     }
@@ -336,7 +339,7 @@ pub(crate) fn plan_platform(
             better,
         })));
     }
-    let LinkerChoice { linker, from: linker_from, obstacle } = platform.linker();
+    let LinkerChoice { linker, from: linker_from, compiler, obstacle } = platform.linker();
     if let Some(obstacle) = obstacle {
         let (linker, from, triple) = (linker.name(), linker_from, target.triple.clone());
         return Err(PlanError::CannotLink { linker, from, triple, obstacle });
@@ -363,6 +366,7 @@ pub(crate) fn plan_platform(
         },
         linker,
         linker_from,
+        compiler,
         sysroot: sysroot.clone(),
         glibc,
         glibc_from,

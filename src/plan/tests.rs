@@ -8,7 +8,7 @@ use crate::target::abi::GlibcVersion;
 use crate::toolchain::LinkerFacts;
 
 const NOTHING: LinkerFacts =
-    LinkerFacts { configured: false, rust_lld: true, builds_standard: false, c_code: None };
+    LinkerFacts { configured: false, rust_lld: true, builds_standard: false, c_code: None, compiler: None };
 
 /// The plan of the first platform of an `xbuild.toml`, on a base with this glibc.
 fn planned(text: &str, linker: LinkerFacts, glibc: Option<GlibcVersion>) -> Result<PlatformPlan, PlanError> {

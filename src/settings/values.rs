@@ -94,11 +94,6 @@ pub(super) fn glibc(text: &str) -> Result<GlibcVersion, Problem> {
 pub(super) fn toolchain(text: &str) -> Result<ToolchainChoice, Problem> {
     match ToolchainChoice::by_name(text) {
         Some(choice) => Ok(choice),
-        None if text == "clang" => Err(Problem::NotYet {
-            what: "the toolchain",
-            given: text.to_owned(),
-            remedy: "use `zig`, `lld` if nothing compiles C code, or set up clang in cargo's configuration and use `cargo`",
-        }),
         None => Err(Problem::UnknownWord {
             what: "toolchain",
             given: text.to_owned(),

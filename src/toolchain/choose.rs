@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::ToolchainChoice;
+use crate::error::ExitCode;
 use crate::origin::Sourced;
 use crate::target::catalog::Libc;
 
@@ -45,6 +46,30 @@ impl Linker {
     }
 }
 
+/// What compiles a platform's C and C++ code, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Compiler {
+    /// Its name and version, for people.
+    pub name: String,
+    /// Why, in a few words.
+    pub from: String,
+}
+
+/// The compiler of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CompilerFacts {
+    /// There is one, with this name and version.
+    Found(String),
+    /// There is none that can be used.
+    Missing {
+        /// Why not.
+        why: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+}
+
 /// What the choice of a linker depends on beside the settings.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkerFacts {
@@ -56,6 +81,8 @@ pub(crate) struct LinkerFacts {
     pub builds_standard: bool,
     /// The first package that compiles C code, if there is one.
     pub c_code: Option<String>,
+    /// The compiler of this machine, if it was looked for.
+    pub compiler: Option<CompilerFacts>,
 }
 
 /// What links, and why.
@@ -65,6 +92,8 @@ pub(crate) struct LinkerChoice {
     pub linker: Linker,
     /// Why, in a few words.
     pub from: String,
+    /// What compiles C code, if it is not what links.
+    pub compiler: Option<Compiler>,
     /// Why it cannot, although it was asked for.
     pub obstacle: Option<Obstacle>,
 }
@@ -81,6 +110,20 @@ pub enum Obstacle {
         /// The package.
         package: String,
     },
+    /// There is no compiler for it.
+    #[error("{why}")]
+    NoCompiler {
+        /// Why not.
+        why: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A package compiles C code against musl, whose headers are in no sysroot.
+    #[error("`{package}` compiles C code, and there are no headers of musl for it")]
+    NoMuslHeaders {
+        /// The package.
+        package: String,
+    },
     /// The standard library is built from its source, and then comes without musl's start-up files.
     #[error("the standard library is built from its source, and comes without start files then")]
     BuildsStandard,
@@ -93,20 +136,50 @@ impl Obstacle {
         let other = format!("`toolchain = \"{}\"` or `\"auto\"`", super::provided::NAME);
         match self {
             Self::NoLld => format!("use a Rust that rustup has installed, or {other}"),
-            Self::CCode { .. } | Self::BuildsStandard => format!("use {other}"),
+            Self::CCode { .. } => {
+                format!(
+                    "use {other}, or `\"{}\"` for a C library of the base's release",
+                    super::compiler::NAME
+                )
+            }
+            Self::NoCompiler { hint, .. } => {
+                let install = hint.as_ref().map(|hint| format!("{hint}; or ")).unwrap_or_default();
+                format!("{install}use {other}")
+            }
+            Self::NoMuslHeaders { .. } | Self::BuildsStandard => format!("use {other}"),
+        }
+    }
+
+    /// The exit code of the error.
+    #[must_use]
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoCompiler { .. } => ExitCode::Toolchain,
+            Self::NoLld | Self::CCode { .. } | Self::NoMuslHeaders { .. } | Self::BuildsStandard => {
+                ExitCode::Config
+            }
         }
     }
 }
 
-/// What prevents rust-lld from linking programs with this C library.
+/// What prevents rust-lld from linking programs with this C library, beside C code.
 fn obstacle(libc: Libc, facts: &LinkerFacts) -> Option<Obstacle> {
     if !facts.rust_lld {
         return Some(Obstacle::NoLld);
     }
-    if let Some(package) = &facts.c_code {
-        return Some(Obstacle::CCode { package: package.clone() });
-    }
     (libc == Libc::Musl && facts.builds_standard).then_some(Obstacle::BuildsStandard)
+}
+
+/// What prevents the compiler of this machine from compiling for this C library, or the compiler.
+fn compiler(libc: Libc, facts: &LinkerFacts, from: String) -> Result<Option<Compiler>, Obstacle> {
+    match (libc, &facts.c_code, &facts.compiler) {
+        (Libc::Musl, Some(package), _) => Err(Obstacle::NoMuslHeaders { package: package.clone() }),
+        (Libc::Gnu, _, Some(CompilerFacts::Missing { why, hint })) => {
+            Err(Obstacle::NoCompiler { why: why.clone(), hint: hint.clone() })
+        }
+        (Libc::Gnu, _, Some(CompilerFacts::Found(name))) => Ok(Some(Compiler { name: name.clone(), from })),
+        (Libc::Musl, None, _) | (Libc::Gnu, _, None) => Ok(None),
+    }
 }
 
 /// True if [`choose()`] will take what xbuild finds or provides, unless there are facts against it.
@@ -115,7 +188,7 @@ pub(crate) fn is_likely_provided(asked: ToolchainChoice, libc: Libc) -> bool {
     match asked {
         ToolchainChoice::Zig => true,
         ToolchainChoice::Auto => libc == Libc::Gnu,
-        ToolchainChoice::Lld | ToolchainChoice::Cargo => false,
+        ToolchainChoice::Lld | ToolchainChoice::Clang | ToolchainChoice::Cargo => false,
     }
 }
 
@@ -123,13 +196,22 @@ pub(crate) fn is_likely_provided(asked: ToolchainChoice, libc: Libc) -> bool {
 #[must_use]
 pub(crate) fn choose(asked: &Sourced<ToolchainChoice>, libc: Libc, facts: &LinkerFacts) -> LinkerChoice {
     let obstacle = obstacle(libc, facts);
-    let rust_can_link = libc == Libc::Musl && obstacle.is_none();
+    let c_code = || facts.c_code.clone().map(|package| Obstacle::CCode { package });
+    let rust_can_link = libc == Libc::Musl && obstacle.is_none() && facts.c_code.is_none();
     let (linker, from) = match (asked.value, &facts.c_code) {
         (ToolchainChoice::Cargo, _) => (Linker::Configured, asked.origin.to_string()),
         (ToolchainChoice::Zig, _) => (Linker::Zig, asked.origin.to_string()),
-        (ToolchainChoice::Lld, _) => {
+        (ToolchainChoice::Lld | ToolchainChoice::Clang, _) => {
             let linker = if libc == Libc::Musl { Linker::RustLld } else { Linker::Lld };
-            return LinkerChoice { linker, from: asked.origin.to_string(), obstacle };
+            let from = asked.origin.to_string();
+            let (compiler, missing) = match asked.value {
+                ToolchainChoice::Lld => (None, c_code()),
+                _ => match compiler(libc, facts, from.clone()) {
+                    Ok(compiler) => (compiler, None),
+                    Err(obstacle) => (None, Some(obstacle)),
+                },
+            };
+            return LinkerChoice { linker, from, compiler, obstacle: obstacle.or(missing) };
         }
         (ToolchainChoice::Auto, _) if facts.configured => {
             (Linker::Configured, "cargo's configuration names a linker for the triple".into())
@@ -144,7 +226,7 @@ pub(crate) fn choose(asked: &Sourced<ToolchainChoice>, libc: Libc, facts: &Linke
             (Linker::Zig, "it links for every C library without a sysroot".into())
         }
     };
-    LinkerChoice { linker, from, obstacle: None }
+    LinkerChoice { linker, from, compiler: None, obstacle: None }
 }
 
 #[cfg(test)]
@@ -154,10 +236,14 @@ mod tests {
 
     #[test]
     fn what_is_likely_is_what_is_chosen_without_facts_against_it() {
-        let facts = LinkerFacts { configured: false, rust_lld: true, builds_standard: false, c_code: None };
-        for value in
-            [ToolchainChoice::Auto, ToolchainChoice::Lld, ToolchainChoice::Zig, ToolchainChoice::Cargo]
-        {
+        let facts = LinkerFacts {
+            configured: false,
+            rust_lld: true,
+            builds_standard: false,
+            c_code: None,
+            compiler: None,
+        };
+        for value in ToolchainChoice::ALL {
             for libc in [Libc::Gnu, Libc::Musl] {
                 let chosen = choose(&Sourced { value, origin: Origin::Default }, libc, &facts);
                 assert_eq!(

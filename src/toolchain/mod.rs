@@ -3,11 +3,11 @@
 //! [`zig`] compiles C and C++ and links; [`rust`] is always the project's own toolchain, to which only standard
 //! libraries are added. Facts about them are data: `toolchains/*.toml`. Nothing is installed into the system and
 //! nothing needs root. Others know of zig only what [`provided`] passes on, and choose a linker by [`choose()`].
-//! [`clang`] compiles against a sysroot; nothing chooses it yet.
+//! [`clang`] compiles against a sysroot; others know of it what [`compiler`] passes on.
 
 mod choose;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing chooses it yet"))]
 pub(crate) mod clang;
+pub(crate) mod compiler;
 pub(crate) mod driver;
 pub(crate) mod host_tools;
 pub(crate) mod objcopy;
@@ -19,8 +19,8 @@ use serde::Serialize;
 
 use crate::packages::Sysroot;
 
-pub use choose::{Linker, Obstacle};
-pub(crate) use choose::{LinkerChoice, LinkerFacts, choose, is_likely_provided};
+pub use choose::{Compiler, Linker, Obstacle};
+pub(crate) use choose::{CompilerFacts, LinkerChoice, LinkerFacts, choose, is_likely_provided};
 
 /// The toolchain that is asked for to compile and link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
@@ -34,6 +34,8 @@ pub enum ToolchainChoice {
     /// The linker that the Rust toolchain includes, with the C library of the base's release, for programs without C
     /// code.
     Lld,
+    /// The same with Clang of this machine for C and C++ code.
+    Clang,
     /// zig, whatever cargo's configuration says.
     Zig,
     /// Only what cargo's own configuration and environment set up.
@@ -42,15 +44,14 @@ pub enum ToolchainChoice {
 
 impl ToolchainChoice {
     /// The names that [`ToolchainChoice::by_name`] knows.
-    pub(crate) const NAMES: [&str; 4] = ["auto", "lld", "zig", "cargo"];
+    pub(crate) const NAMES: [&str; 5] = ["auto", "lld", "clang", "zig", "cargo"];
+    /// All choices, in the same order.
+    pub(crate) const ALL: [Self; 5] = [Self::Auto, Self::Lld, Self::Clang, Self::Zig, Self::Cargo];
 
     /// The choice with a name.
     #[must_use]
     pub(crate) fn by_name(name: &str) -> Option<Self> {
-        [Self::Auto, Self::Lld, Self::Zig, Self::Cargo]
-            .into_iter()
-            .zip(Self::NAMES)
-            .find_map(|(choice, own)| (own == name).then_some(choice))
+        Self::ALL.into_iter().zip(Self::NAMES).find_map(|(choice, own)| (own == name).then_some(choice))
     }
 }
 
@@ -61,8 +62,8 @@ pub(crate) enum Kit {
     Provided(provided::Provided),
     /// [`Linker::RustLld`].
     RustLld,
-    /// [`Linker::Lld`], with its sysroot.
-    Lld(Box<Sysroot>),
+    /// [`Linker::Lld`], with its sysroot, and with what compiles C code if anything does.
+    Lld(Box<Sysroot>, Option<Box<compiler::Found>>),
     /// [`Linker::Configured`].
     Configured,
 }
@@ -73,7 +74,7 @@ impl Kit {
     pub(crate) fn provided(&self) -> Option<&provided::Provided> {
         match self {
             Self::Provided(found) => Some(found),
-            Self::RustLld | Self::Lld(_) | Self::Configured => None,
+            Self::RustLld | Self::Lld(..) | Self::Configured => None,
         }
     }
 
@@ -83,7 +84,10 @@ impl Kit {
         match self {
             Self::Provided(found) => Some(format!("{} {}", provided::NAME, found.version)),
             Self::RustLld => Some("rust-lld".into()),
-            Self::Lld(sysroot) => Some(format!("rust-lld with {}'s C library", sysroot.release)),
+            Self::Lld(sysroot, None) => Some(format!("rust-lld with {}'s C library", sysroot.release)),
+            Self::Lld(sysroot, Some(found)) => {
+                Some(format!("{} and rust-lld with {}'s C library", found.describe(), sysroot.release))
+            }
             Self::Configured => None,
         }
     }

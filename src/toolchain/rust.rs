@@ -328,6 +328,11 @@ impl Rust {
         self.tool("rust-lld")
     }
 
+    /// The same under the name by which it is a linker for ELF files, as compilers call it.
+    pub(crate) fn ld_lld(&self) -> io::Result<Option<PathBuf>> {
+        self.tool("gcc-ld/ld.lld")
+    }
+
     /// A program of LLVM. Programs differ with what links them, so an error must not look as if the toolchain had none.
     fn tool(&self, name: &str) -> io::Result<Option<PathBuf>> {
         let path = self.sysroot.join("lib/rustlib").join(&self.host).join("bin").join(name);

@@ -71,6 +71,9 @@ fn platform_text(plan: &PlatformPlan) -> String {
     let mut text = format!("{}\n", plan.platform);
     row(&mut text, 2, "triple", &format!("{}  ({})", plan.target.triple, plan.triple_from));
     row(&mut text, 2, "linker", &format!("{}  ({})", plan.linker.name(), plan.linker_from));
+    if let Some(compiler) = &plan.compiler {
+        row(&mut text, 2, "compiler", &format!("{}  ({})", compiler.name, compiler.from));
+    }
     if let Some(sysroot) = &plan.sysroot {
         row(&mut text, 2, "sysroot", &format!("{sysroot}  ({})", sysroot.from));
     }

@@ -33,7 +33,8 @@ pub struct BaseRequest<'a> {
     pub architecture: &'a str,
     /// Requested packages beyond the recipe's. Order and repetition do not matter.
     pub extra: &'a [String],
-    /// True if a sysroot for linking will be asked for as well: its packages are then chosen at once.
+    /// True if a sysroot will be asked for as well: the packages of one for linking and of one for C code are then chosen at
+    /// once.
     pub sysroot: bool,
 }
 
@@ -258,8 +259,11 @@ impl Archive {
         } else {
             let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
                 if request.sysroot {
-                    let sysroot = SysrootRequest::for_linking(request.architecture);
-                    self.resolve_sysroot_too(universe, &indexes, &sysroot, access)?;
+                    for c_code in [false, true] {
+                        let sysroot =
+                            SysrootRequest { architecture: request.architecture, c_code, packages: &[] };
+                        self.resolve_sysroot_too(universe, &indexes, &sysroot, access)?;
+                    }
                 }
                 self.answer(universe, request.architecture, &extra, host.cancel)
             })?;

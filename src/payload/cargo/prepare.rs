@@ -10,14 +10,16 @@ use super::flags::{self, Flags, Prefix};
 use super::{CompileRequest, Error, Kit, Unit, configuration, environment, prefixes, processor};
 use crate::config::OnFailure;
 use crate::event::{Event, Level};
+use crate::packages::Sysroot;
 use crate::payload::cargo::project::{ProgramKind, Project};
 use crate::sys::clock::Instant;
 use crate::sys::process::{Command, ProcessError};
-use crate::target::catalog::Libc;
+use crate::target::catalog::{Libc, Target};
+use crate::toolchain::compiler;
 use crate::toolchain::driver::link::{self, LinkSpec};
 use crate::toolchain::driver::rustc::{self, Rustc};
 use crate::toolchain::driver::{
-    DIR_VARIABLE, PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper,
+    DIR_VARIABLE, PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Tools, Wrapper,
     host_variables, lld,
 };
 use crate::toolchain::rust::{RustData, Standard};
@@ -177,11 +179,14 @@ fn prepare_unit(
             let linker = lld::install(&lld, &target.triple, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", linker.display()));
         }
-        Kit::Lld(sysroot) => {
+        Kit::Lld(sysroot, compiler) => {
             let lld = request.rust.lld()?.unwrap_or_else(|| "rust-lld".into());
             let spec = LinkSpec::new(&lld, target, sysroot);
             let linker = link::install(&spec, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", linker.display()));
+            if let Some(found) = compiler {
+                variables = with_compiler(request, unit, (found, sysroot), &lld)?;
+            }
         }
         Kit::Provided(found) => {
             let spec = Spec::new(found, target, unit.glibc, request.rust.objcopy()?, request.host.cache)
@@ -194,15 +199,8 @@ fn prepare_unit(
                 // zig includes musl and its start-up files; with rustc's own there would be two of each.
                 linker_flags.push("-Clink-self-contained=no".to_owned());
             }
-            // If the host has the triple, one text is for both kinds of build scripts, but those for the host need the
-            // host's own headers.
-            let alone = target.triple != request.rust.host || !request.graph.bindgen_on_host;
-            let bindgen = if request.graph.bindgen && alone { bindgen(request, &installed)? } else { None };
-            let is_set = |name: &str| {
-                request.host.environment.var_os(name).is_some()
-                    || request.configuration.variable(name).is_some()
-            };
-            variables = environment::for_target(target, &installed.tools(), bindgen.as_deref(), &is_set);
+            let bindgen = if needs_bindgen(request, target) { bindgen(request, &installed)? } else { None };
+            variables = for_build_scripts(request, target, &installed.tools(), bindgen.as_deref());
             wrapper = Some(installed);
         }
     }
@@ -213,6 +211,44 @@ fn prepare_unit(
         rustc_flags,
         variables,
     })
+}
+
+/// Installs the compiler that compiles against a sysroot, and returns the variables with which build scripts use it.
+fn with_compiler(
+    request: &CompileRequest<'_>,
+    unit: &Unit,
+    (found, sysroot): (&compiler::Found, &Sysroot),
+    lld: &Path,
+) -> Result<Vec<(OsString, OsString)>, Error> {
+    let (target, host) = (unit.target, request.host);
+    let linker = request.rust.ld_lld()?;
+    let spec = compiler::Spec::new(found, target, sysroot, linker.as_deref().unwrap_or(lld))
+        .on(&request.rust.host)
+        .for_processor(target.variant(&unit.platform), request.settings.allow_native_cpu);
+    let installed = compiler::Wrapper::install(spec, target, request.program, host.cache)?;
+    let bindgen = needs_bindgen(request, target).then(|| installed.spec.bindgen_arguments());
+    Ok(for_build_scripts(request, target, &installed.tools, bindgen.as_deref()))
+}
+
+/// True if build scripts need to know with which arguments bindgen reads the target's headers.
+fn needs_bindgen(request: &CompileRequest<'_>, target: &Target) -> bool {
+    // If the host has the triple, one text is for both kinds of build scripts, but those for the host need the host's own
+    // headers.
+    let alone = target.triple != request.rust.host || !request.graph.bindgen_on_host;
+    request.graph.bindgen && alone
+}
+
+/// The variables by which build scripts find a target's compiler, unless the user has set them.
+fn for_build_scripts(
+    request: &CompileRequest<'_>,
+    target: &Target,
+    tools: &Tools,
+    bindgen: Option<&str>,
+) -> Vec<(OsString, OsString)> {
+    let is_set = |name: &str| {
+        request.host.environment.var_os(name).is_some() || request.configuration.variable(name).is_some()
+    };
+    environment::for_target(target, tools, bindgen, &is_set)
 }
 
 fn bindgen(request: &CompileRequest<'_>, wrapper: &Wrapper) -> Result<Option<String>, Error> {
