@@ -16,10 +16,11 @@ use crate::lock::{self, Pins, SysrootPin};
 use crate::packages::{
     Pinned, ReleaseRequest, ResolvedPackages, SysrootRequest, release_for, resolve_pinned, resolve_sysroot,
 };
-use crate::settings::{BaseSource, PackagesSettings, PlatformSettings, ToolchainChoice};
+use crate::settings::{BaseSource, PackagesSettings, PlatformSettings};
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::Libc;
 use crate::target::platform::Platform;
+use crate::toolchain::provided;
 
 /// The packages that a platform's programs are linked against.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -146,7 +147,10 @@ impl Explain for SysrootError {
                 Some("say for which glibc with `glibc = \"2.36\"`, or leave `toolchain` out".into())
             }
             Self::NotPinned { .. } => Some("run `xbuild lock` and commit the file".into()),
-            Self::Packages(error) => error.hint(),
+            Self::Packages(error) => {
+                let other = format!("`toolchain = \"{}\"` links without packages", provided::NAME);
+                Some(error.hint().map_or_else(|| other.clone(), |hint| format!("{hint}; {other}")))
+            }
         }
     }
 }
@@ -185,10 +189,16 @@ fn choose<'a>(
     }
 }
 
+/// Why there is nothing to link programs on a base against, if there is nothing.
+pub(crate) fn no_sysroot(wanted: &PlatformSettings, base: &ResolvedBase) -> Option<SysrootError> {
+    let facts = base.facts();
+    let unknown = || architecture(wanted).err().map(|error| SysrootError::from(Box::new(error)));
+    choose(wanted, (&facts.name, facts.glibc)).err().or_else(unknown)
+}
+
 /// True if the base's release will be asked for a sysroot. The platform's linker need not be known yet.
 pub(super) fn is_likely(wanted: &PlatformSettings) -> bool {
-    let asked = wanted.toolchain.value;
-    matches!(asked, ToolchainChoice::Lld | ToolchainChoice::Clang) && wanted.target.value.libc == Libc::Gnu
+    wanted.toolchain.value.may_need_sysroot() && wanted.target.value.libc == Libc::Gnu
 }
 
 impl Bases {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use crate::base::{BaseError, Bases, ResolvedBase, ResolvedSysroot, SysrootError};
+use crate::base::{self, BaseError, Bases, ResolvedBase, ResolvedSysroot, SysrootError};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::event::{Event, Level, Phase, Reporter};
 use crate::host::Host;
@@ -25,6 +25,7 @@ use crate::sys::threads::{self, Task};
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 use crate::toolchain::compiler;
+use crate::toolchain::host_tools::HostTool;
 use crate::toolchain::provided::{self, ProvidedFacts};
 use crate::toolchain::rust::{self, Rust};
 use crate::toolchain::{self, CompilerFacts, LinkerFacts};
@@ -164,38 +165,79 @@ pub(crate) fn gather<'a>(
     }
     store::open(host.cache).map_err(FactsError::Cache)?;
     let bases = Bases::new(&settings.machine, &settings.named, host.environment);
-    // Bases wait for the network, and the rest waits for cargo and git.
+    let request = provided_request(settings, pins, host);
+    let stop = cancel.child();
+    let find = || provided::find(&request, &stop).ok();
+    // Bases wait for the network, and the rest waits for cargo and git. Only the graph and the bases tell whether what xbuild
+    // provides is needed, unless it is asked for.
     thread::scope(|scope| {
         let resolving = threads::begin(scope, || {
             let resolve = || bases.resolve_all(settings, pins, host);
             bases.registries().telling(reporter, resolve)
         });
-        let local = gather_local(settings, pins, host);
-        let resolved = resolving.join();
-        let of_bases =
-            resolved.iter().flatten().filter_map(|base| Some((base.facts().name, base.packages()?)));
-        report_releases(of_bases, reporter);
-        let is_over = match &local {
-            Ok(_) => cancel.check().is_err(),
-            Err(error) => error.exit_code() == ExitCode::TimedOut,
-        };
-        if is_over {
-            report_timed_out(settings, &resolved, reporter);
-        }
-        let local = local?;
-        cancel.check()?;
-        let sysroots = resolve_sysroots(settings, pins, &bases, (&local.platforms, &resolved), host);
-        let others = sysroots.iter().flatten().flatten().filter_map(ResolvedSysroot::other_releases);
-        report_releases(others.map(|packages| (lock::SYSROOT.to_owned(), packages)), reporter);
-        cancel.check()?;
-        Ok((local, resolved, sysroots))
+        let is_certain = |wanted: &PlatformSettings| toolchain::is_certainly_provided(wanted.toolchain.value);
+        let certain = settings.platforms.iter().any(is_certain);
+        let finding = certain.then(|| threads::begin(scope, find));
+        let gathered = gather_both(settings, pins, host, (&bases, resolving));
+        let gathered = gathered.map(|(local, resolved, sysroots)| {
+            let provided = local.needs_provided().then(|| finding.map_or_else(find, Task::join)).flatten();
+            (local, resolved, sysroots, provided)
+        });
+        // The scope waits for a search whose result nobody has asked for.
+        stop.interrupt();
+        gathered
     })
-    .map(|(local, resolved, sysroots)| {
-        let Local { facts, rust, configuration, graph, provided, compiler, platforms } = local;
+    .map(|(local, resolved, sysroots, provided)| {
+        let found =
+            provided.as_ref().map(|found| ProvidedFacts::found(&found.toolchain, pins.locking, cancel));
+        let Local { project, commit, tools, rust, configuration, graph, compiler, platforms } = local;
+        let facts = Facts {
+            project,
+            commit,
+            tools,
+            provided: found.unwrap_or_else(|| ProvidedFacts::of_request(&request)),
+        };
         let platforms = platforms.into_iter().zip(resolved).zip(sysroots);
         let platforms = platforms.map(|((facts, base), sysroot)| Probed { facts, base, sysroot }).collect();
         Probe { facts, rust, configuration, graph, provided, compiler, bases, platforms }
     })
+}
+
+/// The bases, and what programs on them are linked against, one of each for a platform.
+type Chosen<'a> =
+    (Local<'a>, Vec<Result<ResolvedBase, BaseError>>, Vec<Option<Result<ResolvedSysroot, SysrootError>>>);
+
+/// What this machine knows, and the bases that are being resolved.
+fn gather_both<'a>(
+    settings: &'a Settings,
+    pins: &Pins,
+    host: Host<'_>,
+    (bases, resolving): (&Bases, Task<'_, Vec<Result<ResolvedBase, BaseError>>>),
+) -> Result<Chosen<'a>, FactsError> {
+    let Host { cancel, reporter, .. } = host;
+    let local = gather_project(settings, host);
+    let resolved = resolving.join();
+    let of_bases = resolved.iter().flatten().filter_map(|base| Some((base.facts().name, base.packages()?)));
+    report_releases(of_bases, reporter);
+    let is_over = match &local {
+        Ok(_) => cancel.check().is_err(),
+        Err(error) => error.exit_code() == ExitCode::TimedOut,
+    };
+    if is_over {
+        report_timed_out(settings, &resolved, reporter);
+    }
+    let mut local = local?;
+    cancel.check()?;
+    for (platform, base) in local.platforms.iter_mut().zip(&resolved) {
+        let without = base.as_ref().ok().and_then(|base| base::no_sysroot(platform.wanted, base));
+        platform.linker.no_sysroot = without.map(|error| error.to_string());
+        platform.linker.pinned = pins.provided.is_some() && pins.sysroots.is_empty();
+    }
+    let sysroots = resolve_sysroots(settings, pins, bases, (&local.platforms, &resolved), host);
+    let others = sysroots.iter().flatten().flatten().filter_map(ResolvedSysroot::other_releases);
+    report_releases(others.map(|packages| (lock::SYSROOT.to_owned(), packages)), reporter);
+    cancel.check()?;
+    Ok((local, resolved, sysroots))
 }
 
 /// Chooses what programs are linked against, for all platforms in parallel.
@@ -242,41 +284,25 @@ fn report_releases<'p>(
 
 /// What cargo, git and the toolchains on this machine know.
 struct Local<'a> {
-    facts: Facts,
+    project: project::Project,
+    commit: Option<vcs::Commit>,
+    tools: Vec<HostTool>,
     rust: Rust,
     configuration: Configuration,
     graph: Graph,
-    provided: Option<provided::Found>,
     compiler: Option<compiler::Found>,
     /// In the order of the settings.
     platforms: Vec<PlatformFacts<'a>>,
 }
 
-fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Result<Local<'a>, FactsError> {
-    let request = provided_request(settings, pins, host);
-    let stop = host.cancel.child();
-    let find = || provided::find(&request, &stop).ok();
-    let is_likely = |wanted: &PlatformSettings| {
-        toolchain::is_likely_provided(wanted.toolchain.value, wanted.target.value.libc)
-    };
-    // It runs programs, and so does cargo's side; only then is it known whether a platform needs it.
-    thread::scope(|scope| {
-        let likely = settings.platforms.iter().any(is_likely);
-        let finding = likely.then(|| threads::begin(scope, find));
-        let local = gather_project(settings, pins, host, || finding.map_or_else(find, Task::join));
-        // The scope waits for a search whose result nobody has asked for.
-        stop.interrupt();
-        local
-    })
+impl Local<'_> {
+    /// True if a platform needs what xbuild finds or provides.
+    fn needs_provided(&self) -> bool {
+        self.platforms.iter().any(|platform| platform.linker().linker.is_provided())
+    }
 }
 
-/// The same. `find` looks for the toolchain that xbuild can provide.
-fn gather_project<'a>(
-    settings: &'a Settings,
-    pins: &Pins,
-    host: Host<'_>,
-    find: impl FnOnce() -> Option<provided::Found>,
-) -> Result<Local<'a>, FactsError> {
+fn gather_project<'a>(settings: &'a Settings, host: Host<'_>) -> Result<Local<'a>, FactsError> {
     let Host { environment, cancel, reporter, .. } = host;
     let dir = settings.manifest_path.parent().unwrap_or(&settings.manifest_path);
     let rust = rust::detect(dir, environment, cancel)?;
@@ -289,25 +315,16 @@ fn gather_project<'a>(
     let c_code = graph.c_code.as_ref().map(|code| code.package.as_str());
     let is_wanted =
         |wanted: &PlatformSettings| compiler::is_wanted(wanted.toolchain.value, wanted.target.value.libc);
-    let compiler =
-        settings.platforms.iter().any(is_wanted).then(|| compiler::find(host.environment, host.cancel));
+    let compiler = settings.platforms.iter().any(is_wanted).then(|| compiler::find(environment, cancel));
     let known = compiler.as_ref().map(compiler::facts).transpose()?;
     let c = (c_code, known.as_ref());
     let facts_of = |wanted| platform_facts(wanted, &rust, &configuration, c, host);
     let platforms = settings.platforms.iter().map(facts_of).collect::<Result<Vec<_>, _>>()?;
-    let is_needed = platforms.iter().any(|platform| platform.linker().linker.is_provided());
-    let provided = is_needed.then(find).flatten();
-    let found = provided.as_ref().map(|found| ProvidedFacts::found(&found.toolchain, pins.locking, cancel));
     report_passed_over(settings, &configuration, reporter);
-    let surroundings = (&rust, &configuration);
-    let facts = Facts {
-        tools: tools::gather(settings, (&metadata, &project), surroundings, host)?,
-        commit: vcs::commit(&project.workspace_root, cancel)?,
-        provided: found.unwrap_or_else(|| ProvidedFacts::of_request(&provided_request(settings, pins, host))),
-        project,
-    };
+    let tools = tools::gather(settings, (&metadata, &project), (&rust, &configuration), host)?;
+    let commit = vcs::commit(&project.workspace_root, cancel)?;
     let compiler = compiler.and_then(Result::ok);
-    Ok(Local { facts, rust, configuration, graph, provided, compiler, platforms })
+    Ok(Local { project, commit, tools, rust, configuration, graph, compiler, platforms })
 }
 
 /// What is known of a platform beside its base. `c_code` is the first package that compiles C code.
@@ -331,6 +348,8 @@ pub(super) fn platform_facts<'a>(
             && rust::is_built_from_source(rust, target, host.cache).map_err(rust::Error::from)?,
         c_code: c_code.map(ToOwned::to_owned),
         compiler: compiler.cloned(),
+        no_sysroot: None,
+        pinned: false,
     };
     Ok(PlatformFacts {
         wanted,

@@ -86,10 +86,11 @@ impl Machine {
         let (client, cancel) = (&Client::new(false), &Cancel::new());
         let (cache, reporter) = (&settings.machine.cache, &Silent);
         let host = Host { environment: &environment, cache, client, cancel, reporter };
-        let probed = settings.platforms.iter().map(|wanted| Probed {
-            facts: probe::platform_facts(wanted, &self.rust, &configuration, (c_code, None), host).unwrap(),
-            base: Ok(ResolvedBase::Scratch),
-            sysroot: None,
+        let probed = settings.platforms.iter().map(|wanted| {
+            let mut facts =
+                probe::platform_facts(wanted, &self.rust, &configuration, (c_code, None), host).unwrap();
+            facts.linker.no_sysroot = Some("there are no packages here".into());
+            Probed { facts, base: Ok(ResolvedBase::Scratch), sysroot: None }
         });
         let facts = sample::facts();
         let (planned, failures) = job::plan_all(&settings, &facts, probed.collect());

@@ -7,8 +7,15 @@ use super::*;
 use crate::target::abi::GlibcVersion;
 use crate::toolchain::LinkerFacts;
 
-const NOTHING: LinkerFacts =
-    LinkerFacts { configured: false, rust_lld: true, builds_standard: false, c_code: None, compiler: None };
+const NOTHING: LinkerFacts = LinkerFacts {
+    configured: false,
+    rust_lld: true,
+    builds_standard: false,
+    c_code: None,
+    compiler: None,
+    no_sysroot: None,
+    pinned: false,
+};
 
 /// The plan of the first platform of an `xbuild.toml`, on a base with this glibc.
 fn planned(text: &str, linker: LinkerFacts, glibc: Option<GlibcVersion>) -> Result<PlatformPlan, PlanError> {
@@ -42,7 +49,7 @@ fn planned_against(
 }
 
 #[test]
-fn rust_lld_links_only_static_programs_without_c_code() {
+fn rust_lld_links_what_it_can_and_zig_the_rest() {
     let musl =
         "platforms = [\"linux/arm64\"]\n[platform.\"linux/arm64\"]\ntriple = \"aarch64-unknown-linux-musl\"";
     let gnu = "platforms = [\"linux/arm64\"]";
@@ -56,15 +63,25 @@ fn rust_lld_links_only_static_programs_without_c_code() {
             musl,
             LinkerFacts { builds_standard: true, ..NOTHING },
             Linker::Zig,
-            "it links for every C library without a sysroot",
+            "the standard library is built from its source, and comes without start files then",
         ),
+        (musl, LinkerFacts { rust_lld: false, ..NOTHING }, Linker::Zig, "the Rust toolchain has no rust-lld"),
+        (gnu, NOTHING, Linker::Lld, "the fastest, and no crate compiles C code"),
+        (gnu, c_code(), Linker::Zig, "it also compiles the C code of `x-sys`"),
+        (
+            gnu,
+            LinkerFacts { no_sysroot: Some("no release is so old".into()), ..NOTHING },
+            Linker::Zig,
+            "no release is so old",
+        ),
+        (gnu, LinkerFacts { rust_lld: false, ..NOTHING }, Linker::Zig, "the Rust toolchain has no rust-lld"),
+        (gnu, LinkerFacts { pinned: true, ..NOTHING }, Linker::Zig, "the lock pins it"),
         (
             musl,
-            LinkerFacts { rust_lld: false, ..NOTHING },
-            Linker::Zig,
-            "it links for every C library without a sysroot",
+            LinkerFacts { pinned: true, ..NOTHING },
+            Linker::RustLld,
+            "musl, and no crate compiles C code",
         ),
-        (gnu, NOTHING, Linker::Zig, "it links for every C library without a sysroot"),
         (gnu, configured(), Linker::Configured, "cargo's configuration names a linker for the triple"),
     ] {
         let plan = with(text, facts.clone());
@@ -83,7 +100,11 @@ fn rust_lld_links_only_static_programs_without_c_code() {
 
 #[test]
 fn the_glibc_is_within_what_zig_knows() {
-    let on = |text: &str, base| planned(text, NOTHING, base).map(|plan| plan.glibc);
+    let on = |text: &str, base| {
+        let text =
+            if text.contains("toolchain") { text.to_owned() } else { format!("toolchain = \"zig\"\n{text}") };
+        planned(&text, NOTHING, base).map(|plan| plan.glibc)
+    };
     let amd64 = "platforms = [\"linux/amd64\"]";
     assert_eq!(on(amd64, Some(GlibcVersion(2, 36))).unwrap(), Some(GlibcVersion(2, 36)));
     assert_eq!(on(amd64, Some(GlibcVersion(2, 99))).unwrap(), Some(GlibcVersion(2, 44)));

@@ -83,6 +83,10 @@ pub(crate) struct LinkerFacts {
     pub c_code: Option<String>,
     /// The compiler of this machine, if it was looked for.
     pub compiler: Option<CompilerFacts>,
+    /// Why there is nothing to link against but what the provided toolchain brings, if that is known.
+    pub no_sysroot: Option<String>,
+    /// True if the lock pins the provided toolchain and no sysroot: it is from before sysroots, or made without.
+    pub pinned: bool,
 }
 
 /// What links, and why.
@@ -182,14 +186,10 @@ fn compiler(libc: Libc, facts: &LinkerFacts, from: String) -> Result<Option<Comp
     }
 }
 
-/// True if [`choose()`] will take what xbuild finds or provides, unless there are facts against it.
+/// True if [`choose()`] will take what xbuild finds or provides, whatever the facts.
 #[must_use]
-pub(crate) fn is_likely_provided(asked: ToolchainChoice, libc: Libc) -> bool {
-    match asked {
-        ToolchainChoice::Zig => true,
-        ToolchainChoice::Auto => libc == Libc::Gnu,
-        ToolchainChoice::Lld | ToolchainChoice::Clang | ToolchainChoice::Cargo => false,
-    }
+pub(crate) fn is_certainly_provided(asked: ToolchainChoice) -> bool {
+    asked == ToolchainChoice::Zig
 }
 
 /// What links programs with this C library, and compiles C code if it is zig.
@@ -222,9 +222,12 @@ pub(crate) fn choose(asked: &Sourced<ToolchainChoice>, libc: Libc, facts: &Linke
         (ToolchainChoice::Auto, Some(package)) => {
             (Linker::Zig, format!("it also compiles the C code of `{package}`"))
         }
-        (ToolchainChoice::Auto, None) => {
-            (Linker::Zig, "it links for every C library without a sysroot".into())
-        }
+        (ToolchainChoice::Auto, None) if facts.pinned => (Linker::Zig, "the lock pins it".into()),
+        (ToolchainChoice::Auto, None) => match (&obstacle, &facts.no_sysroot) {
+            (Some(obstacle), _) => (Linker::Zig, obstacle.to_string()),
+            (None, Some(why)) => (Linker::Zig, why.clone()),
+            (None, None) => (Linker::Lld, "the fastest, and no crate compiles C code".into()),
+        },
     };
     LinkerChoice { linker, from, compiler: None, obstacle: None }
 }
@@ -235,22 +238,22 @@ mod tests {
     use crate::origin::Origin;
 
     #[test]
-    fn what_is_likely_is_what_is_chosen_without_facts_against_it() {
+    fn what_is_certain_is_chosen_whatever_the_facts() {
         let facts = LinkerFacts {
             configured: false,
             rust_lld: true,
             builds_standard: false,
             c_code: None,
             compiler: None,
+            no_sysroot: None,
+            pinned: false,
         };
         for value in ToolchainChoice::ALL {
             for libc in [Libc::Gnu, Libc::Musl] {
                 let chosen = choose(&Sourced { value, origin: Origin::Default }, libc, &facts);
-                assert_eq!(
-                    is_likely_provided(value, libc),
-                    chosen.linker.is_provided(),
-                    "{value:?} {libc:?}"
-                );
+                if is_certainly_provided(value) {
+                    assert!(chosen.linker.is_provided(), "{value:?} {libc:?}");
+                }
             }
         }
     }

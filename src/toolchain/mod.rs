@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::packages::Sysroot;
 
 pub use choose::{Compiler, Linker, Obstacle};
-pub(crate) use choose::{CompilerFacts, LinkerChoice, LinkerFacts, choose, is_likely_provided};
+pub(crate) use choose::{CompilerFacts, LinkerChoice, LinkerFacts, choose, is_certainly_provided};
 
 /// The toolchain that is asked for to compile and link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
@@ -47,6 +47,12 @@ impl ToolchainChoice {
     pub(crate) const NAMES: [&str; 5] = ["auto", "lld", "clang", "zig", "cargo"];
     /// All choices, in the same order.
     pub(crate) const ALL: [Self; 5] = [Self::Auto, Self::Lld, Self::Clang, Self::Zig, Self::Cargo];
+
+    /// True if something may link against packages of a distribution.
+    #[must_use]
+    pub(crate) fn may_need_sysroot(self) -> bool {
+        matches!(self, Self::Auto | Self::Lld | Self::Clang)
+    }
 
     /// The choice with a name.
     #[must_use]
