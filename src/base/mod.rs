@@ -389,7 +389,7 @@ impl Resolver<'_> {
                     resolve_pinned(pinned, &request, self.packages, self.host)?
                 } else {
                     let archive = self.archive(&request)?;
-                    let sysroot = sysroot::is_likely(wanted);
+                    let sysroot = sysroot::is_likely(wanted).then_some(&*wanted.build_packages.names);
                     let request = BaseRequest { architecture, extra: &wanted.packages, sysroot };
                     resolve_base(&archive, &request, self.host)?
                 };

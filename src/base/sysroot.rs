@@ -87,7 +87,8 @@ impl ResolvedSysroot {
     #[must_use]
     pub(crate) fn pin(&self, wanted: &PlatformSettings) -> SysrootPin {
         let architecture = &self.packages.set.architecture;
-        let asked = SysrootRequest { architecture, c_code: self.c_code, packages: &[] };
+        let asked =
+            SysrootRequest { architecture, c_code: self.c_code, packages: &wanted.build_packages.names };
         let fresh = || SysrootPin::of(&wanted.platform, &self.components, &asked, &self.packages.set);
         self.pin.as_deref().cloned().unwrap_or_else(fresh)
     }
@@ -226,7 +227,7 @@ impl Bases {
         let request = ReleaseRequest { release: choice.release, suites, components, moment };
         let failed = |error: BaseError| SysrootError::from(Box::new(error));
         let architecture = architecture(wanted).map_err(failed)?;
-        let asked = SysrootRequest { architecture, c_code, packages: &[] };
+        let asked = SysrootRequest { architecture, c_code, packages: &wanted.build_packages.names };
         let pin = pins.sysroots.get(&wanted.platform).filter(|pin| pin.is_for(&request, &asked));
         let resolved = match pin.map(|pin| &pin.packages) {
             Some(pin) => {

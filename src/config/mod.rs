@@ -23,7 +23,8 @@ pub use error::{Error, Fault};
 pub use failure::OnFailure;
 pub use locate::{Project, find_project, load_user};
 pub(crate) use project::{
-    AllowTable, FileTable, HealthcheckTable, ImageTable, PlatformTable, Port, ProjectFile,
+    AUTO, AllowTable, BuildPackages, FileTable, HealthcheckTable, ImageTable, PlatformTable, Port,
+    ProjectFile,
 };
 pub use user::UserFile;
 

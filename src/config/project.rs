@@ -2,8 +2,10 @@
 //! the author of the file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::Text;
 use crate::config::OnFailure;
@@ -255,6 +257,64 @@ pub struct DebianTable {
     /// is `apt:SUITE` or an image that is Debian.
     #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub packages: Option<Vec<Text>>,
+    /// Development packages that the programs are compiled and linked against: `["libssl-dev"]`. `"auto"`, also as one of
+    /// the list, stands for those that the crates of the project are known to need. Default: `"auto"`.
+    #[cfg_attr(test, schemars(with = "Option<BuildPackagesText>"))]
+    pub build_packages: Option<BuildPackages>,
+}
+
+/// The word for development packages that nobody names.
+pub(crate) const AUTO: &str = "auto";
+
+/// Development packages.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BuildPackages {
+    /// `"auto"`.
+    Auto,
+    /// A list, which may contain `"auto"`.
+    List(Vec<Text>),
+}
+
+impl<'de> Deserialize<'de> for BuildPackages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Not an untagged enum, in which texts would have no place.
+        struct Both;
+        impl<'de> Visitor<'de> for Both {
+            type Value = BuildPackages;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "a list of packages, or \"{AUTO}\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                if text == AUTO {
+                    return Ok(BuildPackages::Auto);
+                }
+                Err(E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(BuildPackages::List(texts))
+            }
+        }
+        deserializer.deserialize_any(Both)
+    }
+}
+
+/// What [`BuildPackages`] looks like in a file.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only its schema is read")]
+enum BuildPackagesText {
+    /// `"auto"`.
+    Auto(String),
+    /// Names of packages, or `"auto"` among them.
+    List(Vec<String>),
 }
 
 /// `[platform."os/architecture"]`: settings of one platform.
@@ -282,6 +342,9 @@ pub struct PlatformTable {
     /// Debian packages that only this platform gets, in addition to those of `[debian]`.
     #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub packages: Option<Vec<Text>>,
+    /// Development packages that only this platform is compiled with, in addition to those of `[debian]`.
+    #[cfg_attr(test, schemars(with = "Option<BuildPackagesText>"))]
+    pub build_packages: Option<BuildPackages>,
     /// Files that only this platform gets, after the general ones.
     pub files: Option<Vec<FileTable>>,
 }

@@ -313,8 +313,10 @@ fn gather_project<'a>(settings: &'a Settings, host: Host<'_>) -> Result<Local<'a
     let configuration = Configuration::load(dir, environment, &rust)?;
     let graph = Graph::of(&metadata, &project.binaries, &project.makers);
     let c_code = graph.c_code.as_ref().map(|code| code.package.as_str());
-    let is_wanted =
-        |wanted: &PlatformSettings| compiler::is_wanted(wanted.toolchain.value, wanted.target.value.libc);
+    let is_wanted = |wanted: &PlatformSettings| {
+        let libraries = c_code.is_some() && !wanted.build_packages.names.is_empty();
+        compiler::is_wanted(wanted.toolchain.value, wanted.target.value.libc, libraries)
+    };
     let compiler = settings.platforms.iter().any(is_wanted).then(|| compiler::find(environment, cancel));
     let known = compiler.as_ref().map(compiler::facts).transpose()?;
     let c = (c_code, known.as_ref());
@@ -349,6 +351,7 @@ pub(super) fn platform_facts<'a>(
         c_code: c_code.map(ToOwned::to_owned),
         compiler: compiler.cloned(),
         no_sysroot: None,
+        libraries: !wanted.build_packages.names.is_empty(),
         pinned: false,
     };
     Ok(PlatformFacts {

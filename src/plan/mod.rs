@@ -204,8 +204,8 @@ pub enum PlanError {
         /// The newest that it links for.
         newest: GlibcVersion,
     },
-    /// The linker that was asked for cannot link the platform's programs.
-    #[error("{linker} was asked for ({from}) and cannot link {triple}: {obstacle}")]
+    /// The linker that is asked for, or the only one that fits, cannot link the platform's programs.
+    #[error("{linker} is to link {triple} ({from}), but {obstacle}")]
     CannotLink {
         /// What was asked for.
         linker: &'static str,

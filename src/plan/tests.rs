@@ -14,6 +14,7 @@ const NOTHING: LinkerFacts = LinkerFacts {
     c_code: None,
     compiler: None,
     no_sysroot: None,
+    libraries: false,
     pinned: false,
 };
 

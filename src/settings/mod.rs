@@ -175,6 +175,8 @@ pub struct PlatformSettings {
     pub toolchain: Sourced<ToolchainChoice>,
     /// Debian packages that are installed in addition to those of the base: their names, sorted and without duplicates.
     pub packages: Vec<String>,
+    /// What the programs are compiled and linked against beyond the C library.
+    pub build_packages: BuildPackages,
     /// Where these packages come from if the base is an image, whose release is known only later.
     pub sources: PackagesSources,
     /// The image's configuration.
@@ -183,6 +185,15 @@ pub struct PlatformSettings {
     pub files: Vec<FileSettings>,
     /// The time limit of this platform; `None` for what is left of the whole run's limit.
     pub timeout: Option<Duration>,
+}
+
+/// The development packages of a platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildPackages {
+    /// True if those that the project's crates are known to need are added.
+    pub auto: bool,
+    /// The configured ones, sorted and without duplicates.
+    pub names: Vec<String>,
 }
 
 /// Where a base image comes from.

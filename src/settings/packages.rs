@@ -6,8 +6,8 @@ use super::error::{Error, Problem};
 use super::flags::Flags;
 use super::platforms::known_platform;
 use super::sources::Sources;
-use super::{BaseSource, values};
-use crate::config::Text;
+use super::{BaseSource, BuildPackages, values};
+use crate::config::{self, Text};
 use crate::origin::Origin;
 use crate::target::platform::Platform;
 
@@ -57,6 +57,33 @@ pub(super) fn packages(
         }
     }
     Ok(names.into_iter().collect())
+}
+
+/// What a platform is compiled against beyond the C library: the general list of the first document that has any, and the
+/// platform's own.
+pub(super) fn build_packages(sources: &Sources<'_>, platform: &Platform) -> Result<BuildPackages, Error> {
+    let general = sources.layers(platform).find_map(|(document, _)| {
+        document.value.distribution.build_packages.as_ref().map(|packages| (document, packages))
+    });
+    let special = sources
+        .layers(platform)
+        .find_map(|(document, table)| table?.build_packages.as_ref().map(|packages| (document, packages)));
+    let (mut names, mut auto) = (BTreeSet::new(), general.is_none());
+    for (document, packages) in general.into_iter().chain(special) {
+        let config::BuildPackages::List(texts) = packages else {
+            auto = true;
+            continue;
+        };
+        for text in texts {
+            if text.get_ref() == config::AUTO {
+                auto = true;
+                continue;
+            }
+            let origin = Origin::Project(document.location(text.span()));
+            names.insert(values::package(text.get_ref()).map_err(|problem| problem.at(&origin))?);
+        }
+    }
+    Ok(BuildPackages { auto, names: names.into_iter().collect() })
 }
 
 /// The platforms that options name.

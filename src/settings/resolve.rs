@@ -271,6 +271,7 @@ impl<'a> Sources<'a> {
         Ok(PlatformSettings {
             target: self.target(platform, &base)?,
             packages: packages::packages(self, platform, &base.value)?,
+            build_packages: packages::build_packages(self, platform)?,
             sources: self.packages_sources()?,
             base,
             glibc: glibc.unwrap_or_else(|| Sourced::default_of(None)),

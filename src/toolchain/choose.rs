@@ -85,6 +85,8 @@ pub(crate) struct LinkerFacts {
     pub compiler: Option<CompilerFacts>,
     /// Why there is nothing to link against but what the provided toolchain brings, if that is known.
     pub no_sysroot: Option<String>,
+    /// True if libraries of a sysroot are asked for.
+    pub libraries: bool,
     /// True if the lock pins the provided toolchain and no sysroot: it is from before sysroots, or made without.
     pub pinned: bool,
 }
@@ -128,6 +130,12 @@ pub enum Obstacle {
         /// The package.
         package: String,
     },
+    /// Libraries of a sysroot are asked for, and there is none.
+    #[error("`build-packages` asks for libraries of a distribution, and {why}")]
+    NoLibraries {
+        /// Why there are none.
+        why: String,
+    },
     /// The standard library is built from its source, and then comes without musl's start-up files.
     #[error("the standard library is built from its source, and comes without start files then")]
     BuildsStandard,
@@ -150,6 +158,9 @@ impl Obstacle {
                 let install = hint.as_ref().map(|hint| format!("{hint}; or ")).unwrap_or_default();
                 format!("{install}use {other}")
             }
+            Self::NoLibraries { .. } => {
+                "leave `build-packages` out for this platform, or choose a base and a toolchain that have them".into()
+            }
             Self::NoMuslHeaders { .. } | Self::BuildsStandard => format!("use {other}"),
         }
     }
@@ -159,9 +170,11 @@ impl Obstacle {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoCompiler { .. } => ExitCode::Toolchain,
-            Self::NoLld | Self::CCode { .. } | Self::NoMuslHeaders { .. } | Self::BuildsStandard => {
-                ExitCode::Config
-            }
+            Self::NoLld
+            | Self::CCode { .. }
+            | Self::NoLibraries { .. }
+            | Self::NoMuslHeaders { .. }
+            | Self::BuildsStandard => ExitCode::Config,
         }
     }
 }
@@ -192,44 +205,80 @@ pub(crate) fn is_certainly_provided(asked: ToolchainChoice) -> bool {
     asked == ToolchainChoice::Zig
 }
 
-/// What links programs with this C library, and compiles C code if it is zig.
+/// What links programs with this C library, and compiles C code.
 #[must_use]
 pub(crate) fn choose(asked: &Sourced<ToolchainChoice>, libc: Libc, facts: &LinkerFacts) -> LinkerChoice {
+    let from = asked.origin.to_string();
+    match asked.value {
+        ToolchainChoice::Cargo => without_libraries(Linker::Configured, from, facts),
+        ToolchainChoice::Zig => without_libraries(Linker::Zig, from, facts),
+        ToolchainChoice::Lld => {
+            let code = facts.c_code.clone().map(|package| Obstacle::CCode { package });
+            with_lld(libc, facts, from, code.map_or(Ok(None), Err))
+        }
+        ToolchainChoice::Clang => with_lld(libc, facts, from.clone(), compiler(libc, facts, from)),
+        ToolchainChoice::Auto => best(libc, facts),
+    }
+}
+
+/// The fastest way that fits.
+fn best(libc: Libc, facts: &LinkerFacts) -> LinkerChoice {
     let obstacle = obstacle(libc, facts);
-    let c_code = || facts.c_code.clone().map(|package| Obstacle::CCode { package });
-    let rust_can_link = libc == Libc::Musl && obstacle.is_none() && facts.c_code.is_none();
-    let (linker, from) = match (asked.value, &facts.c_code) {
-        (ToolchainChoice::Cargo, _) => (Linker::Configured, asked.origin.to_string()),
-        (ToolchainChoice::Zig, _) => (Linker::Zig, asked.origin.to_string()),
-        (ToolchainChoice::Lld | ToolchainChoice::Clang, _) => {
-            let linker = if libc == Libc::Musl { Linker::RustLld } else { Linker::Lld };
-            let from = asked.origin.to_string();
-            let (compiler, missing) = match asked.value {
-                ToolchainChoice::Lld => (None, c_code()),
-                _ => match compiler(libc, facts, from.clone()) {
-                    Ok(compiler) => (compiler, None),
-                    Err(obstacle) => (None, Some(obstacle)),
-                },
-            };
-            return LinkerChoice { linker, from, compiler, obstacle: obstacle.or(missing) };
+    let zig = |from: String| without_libraries(Linker::Zig, from, facts);
+    if facts.configured {
+        return without_libraries(
+            Linker::Configured,
+            "cargo's configuration names a linker for the triple".into(),
+            facts,
+        );
+    }
+    if libc == Libc::Gnu && facts.libraries {
+        let from = "only it links against libraries of a distribution";
+        let c_code = facts.c_code.as_ref().map(|package| format!("for the C code of `{package}`"));
+        return with_lld(
+            libc,
+            facts,
+            from.into(),
+            c_code.map_or(Ok(None), |from| compiler(libc, facts, from)),
+        );
+    }
+    match (&facts.c_code, obstacle, &facts.no_sysroot) {
+        (Some(package), ..) => zig(format!("it also compiles the C code of `{package}`")),
+        (None, Some(obstacle), _) => zig(obstacle.to_string()),
+        (None, None, _) if libc == Libc::Musl => {
+            with_lld(libc, facts, "musl, and no crate compiles C code".into(), Ok(None))
         }
-        (ToolchainChoice::Auto, _) if facts.configured => {
-            (Linker::Configured, "cargo's configuration names a linker for the triple".into())
+        (None, None, _) if facts.pinned => zig("the lock pins it".into()),
+        (None, None, Some(why)) => zig(why.clone()),
+        (None, None, None) => {
+            with_lld(libc, facts, "the fastest, and no crate compiles C code".into(), Ok(None))
         }
-        (ToolchainChoice::Auto, _) if rust_can_link => {
-            (Linker::RustLld, "musl, and no crate compiles C code".into())
-        }
-        (ToolchainChoice::Auto, Some(package)) => {
-            (Linker::Zig, format!("it also compiles the C code of `{package}`"))
-        }
-        (ToolchainChoice::Auto, None) if facts.pinned => (Linker::Zig, "the lock pins it".into()),
-        (ToolchainChoice::Auto, None) => match (&obstacle, &facts.no_sysroot) {
-            (Some(obstacle), _) => (Linker::Zig, obstacle.to_string()),
-            (None, Some(why)) => (Linker::Zig, why.clone()),
-            (None, None) => (Linker::Lld, "the fastest, and no crate compiles C code".into()),
-        },
+    }
+}
+
+/// LLVM's linker, with what compiles C code or what speaks against it.
+fn with_lld(
+    libc: Libc,
+    facts: &LinkerFacts,
+    from: String,
+    compiler: Result<Option<Compiler>, Obstacle>,
+) -> LinkerChoice {
+    let linker = if libc == Libc::Musl { Linker::RustLld } else { Linker::Lld };
+    let why = match libc {
+        Libc::Musl => Some("they are for glibc".to_owned()),
+        Libc::Gnu => facts.no_sysroot.clone(),
     };
-    LinkerChoice { linker, from, compiler: None, obstacle: None }
+    let libraries = why.filter(|_| facts.libraries).map(|why| Obstacle::NoLibraries { why });
+    let (compiler, missing) =
+        compiler.map_or_else(|missing| (None, Some(missing)), |compiler| (compiler, None));
+    LinkerChoice { linker, from, compiler, obstacle: obstacle(libc, facts).or(missing).or(libraries) }
+}
+
+/// A linker that knows nothing of sysroots.
+fn without_libraries(linker: Linker, from: String, facts: &LinkerFacts) -> LinkerChoice {
+    let why = || format!("{} does not link against them", linker.name());
+    let obstacle = facts.libraries.then(|| Obstacle::NoLibraries { why: why() });
+    LinkerChoice { linker, from, compiler: None, obstacle }
 }
 
 #[cfg(test)]
@@ -246,6 +295,7 @@ mod tests {
             c_code: None,
             compiler: None,
             no_sysroot: None,
+            libraries: false,
             pinned: false,
         };
         for value in ToolchainChoice::ALL {

@@ -22,10 +22,16 @@ pub(crate) fn find(environment: &Environment, cancel: &Cancel) -> Result<Found, 
     clang::find(&Request { configured: None, environment, root: Path::new("/") }, cancel)
 }
 
-/// True if a platform's choice of toolchain depends on whether there is one.
+/// True if a platform's choice of toolchain depends on whether there is one. `libraries` says whether C code is compiled
+/// against libraries of a sysroot.
 #[must_use]
-pub(crate) fn is_wanted(asked: ToolchainChoice, libc: Libc) -> bool {
-    asked == ToolchainChoice::Clang && libc == Libc::Gnu
+pub(crate) fn is_wanted(asked: ToolchainChoice, libc: Libc, libraries: bool) -> bool {
+    let is_asked_for = match asked {
+        ToolchainChoice::Clang => true,
+        ToolchainChoice::Auto => libraries,
+        ToolchainChoice::Lld | ToolchainChoice::Zig | ToolchainChoice::Cargo => false,
+    };
+    is_asked_for && libc == Libc::Gnu
 }
 
 /// What a choice needs to know of it.

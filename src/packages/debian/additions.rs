@@ -76,7 +76,7 @@ impl Archive {
             let (packages, installed) = (asked.as_slice(), database.installed.as_slice());
             let chosen = resolve(
                 universe,
-                &resolve::Request { architecture, packages, without, installed },
+                &resolve::Request { architecture, packages, without, nowhere: &[], installed },
                 host.cancel,
             )?;
             let mut packages: Vec<_> = chosen.iter().map(|chosen| self.added(universe, chosen)).collect();

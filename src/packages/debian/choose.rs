@@ -33,9 +33,9 @@ pub struct BaseRequest<'a> {
     pub architecture: &'a str,
     /// Requested packages beyond the recipe's. Order and repetition do not matter.
     pub extra: &'a [String],
-    /// True if a sysroot will be asked for as well: the packages of one for linking and of one for C code are then chosen at
-    /// once.
-    pub sysroot: bool,
+    /// The requested packages of a sysroot that will be asked for as well: its packages for linking and those for C code are
+    /// then chosen at once.
+    pub sysroot: Option<&'a [String]>,
 }
 
 /// The packages that a base can be made of, from signed indexes. No package has been downloaded.
@@ -258,10 +258,9 @@ impl Archive {
             known
         } else {
             let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
-                if request.sysroot {
+                if let Some(packages) = request.sysroot {
                     for c_code in [false, true] {
-                        let sysroot =
-                            SysrootRequest { architecture: request.architecture, c_code, packages: &[] };
+                        let sysroot = SysrootRequest { architecture: request.architecture, c_code, packages };
                         self.resolve_sysroot_too(universe, &indexes, &sysroot, access)?;
                     }
                 }
@@ -305,7 +304,11 @@ impl Archive {
                 .iter()
                 .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
                 .collect();
-            resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)
+            resolve(
+                universe,
+                &resolve::Request { architecture, packages, without, nowhere: &[], installed },
+                cancel,
+            )
         };
         // In two steps, so that the requested packages are added to the base and change nothing of it.
         let plain: Vec<String> = recipe.packages.iter().map(|package| package.name.clone()).collect();

@@ -95,7 +95,7 @@ impl Setup {
 
     fn choose(&self, architecture: &str, extra: &[&str]) -> Result<BaseSet, Error> {
         let extra: Vec<String> = extra.iter().map(|name| (*name).into()).collect();
-        let request = BaseRequest { architecture, extra: &extra, sysroot: false };
+        let request = BaseRequest { architecture, extra: &extra, sysroot: None };
         let archive = self.open(false)?;
         self.on_host(false, &Silent, |host| archive.resolve_base(&request, host))
     }
@@ -249,7 +249,7 @@ fn without_the_network_the_cache_serves_and_its_gaps_are_named() {
     setup.archive.requests();
     let archive = setup.open(true).unwrap();
     let resolve = |architecture| {
-        let request = BaseRequest { architecture, extra: &[], sysroot: false };
+        let request = BaseRequest { architecture, extra: &[], sysroot: None };
         setup.on_host(true, &Silent, |host| archive.resolve_base(&request, host))
     };
     assert_eq!(resolve("arm64").unwrap().plain(), resolved);
@@ -378,7 +378,7 @@ fn a_missing_architecture_lists_what_there_is() {
     setup.suites.push("testing-updates".into());
     assert_eq!(setup.resolve("arm64", &[]).unwrap().packages[1].version, "2.36-10");
     let notes = Notes::default();
-    let request = BaseRequest { architecture: "armhf", extra: &[], sysroot: false };
+    let request = BaseRequest { architecture: "armhf", extra: &[], sysroot: None };
     let archive = setup.open(false).unwrap();
     let set = setup.on_host(false, &notes, |host| archive.resolve_base(&request, host));
     let resolved = set.unwrap().plain();
@@ -459,7 +459,7 @@ fn stops_when_told_to() {
     let archive = setup.open(false).unwrap();
     let cancel = Cancel::new();
     cancel.interrupt();
-    let request = BaseRequest { architecture: "arm64", extra: &[], sysroot: false };
+    let request = BaseRequest { architecture: "arm64", extra: &[], sysroot: None };
     let error = setup.on_host(false, &Silent, |host| {
         archive.resolve_base(&request, Host { cancel: &cancel, ..host }).unwrap_err()
     });

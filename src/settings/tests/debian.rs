@@ -51,3 +51,35 @@ fn what_is_no_package_of_debian_is_refused_with_the_reason() {
     );
     assert!(hint.contains("--base linux/amd64=apt:bookworm"), "{hint}");
 }
+
+#[test]
+fn what_is_compiled_against_is_found_out_unless_it_is_named() {
+    let of = |text: &str| {
+        let text = format!("platforms = [\"amd64\", \"arm64\"]\n{text}");
+        let settings = with_project(&text.as_str()).settings();
+        let each = settings.platforms.iter().map(|platform| platform.build_packages.clone());
+        each.map(|packages| (packages.auto, packages.names.join(" "))).collect::<Vec<_>>()
+    };
+    let both = |auto: bool, names: &str| vec![(auto, names.to_owned()), (auto, names.to_owned())];
+    assert_eq!(of(""), both(true, ""));
+    assert_eq!(of("[debian]\nbuild-packages = \"auto\""), both(true, ""));
+    assert_eq!(of("[debian]\nbuild-packages = []"), both(false, ""));
+    assert_eq!(
+        of("[debian]\nbuild-packages = [\"libssl-dev\", \"libpq-dev\"]"),
+        both(false, "libpq-dev libssl-dev")
+    );
+    assert_eq!(of("[debian]\nbuild-packages = [\"auto\", \"libpq-dev\"]"), both(true, "libpq-dev"));
+    // A platform's own come in addition, whatever the general ones are.
+    assert_eq!(
+        of("[platform.\"linux/arm64\"]\nbuild-packages = [\"libpq-dev\"]"),
+        [(true, String::new()), (true, "libpq-dev".into())]
+    );
+    let error = |text: &str| {
+        let text = format!("[debian]\nbuild-packages = {text}");
+        with_project(&text.as_str()).error()
+    };
+    let (message, hint, code) = error("[\"libssl-dev:arm64\"]");
+    assert!(message.starts_with("`libssl-dev:arm64` is not the name of a Debian package"), "{message}");
+    assert!(hint.contains("the platform's own architecture"), "{hint}");
+    assert_eq!(code, ExitCode::Config);
+}

@@ -244,7 +244,10 @@ impl<'a, 'r> Graph<'a, 'r> {
             return Vec::new();
         };
         let left_out = self.request.without.get(&*record.name).map_or(&[][..], Vec::as_slice);
-        let kept = |group: &Group| !group.iter().any(|relation| left_out.contains(&relation.name.as_str()));
+        let is_left_out = |name: &str| {
+            left_out.contains(&name) || self.request.nowhere.iter().any(|pattern| is_named(name, pattern))
+        };
+        let kept = |group: &Group| !group.iter().any(|relation| is_left_out(&relation.name));
         let groups = groups.into_iter().filter(kept);
         groups
             .map(|group| {
@@ -300,4 +303,9 @@ impl<'a, 'r> Graph<'a, 'r> {
 /// Parses a field as one list of relations.
 fn relations(text: &str) -> Result<Vec<Relation>, super::super::relation::BadRelation> {
     Ok(parse_groups(text)?.into_iter().flatten().collect())
+}
+
+/// True if a name is the one of a pattern, or begins as one with a `*` at the end.
+fn is_named(name: &str, pattern: &str) -> bool {
+    pattern.strip_suffix('*').map_or(name == pattern, |beginning| name.starts_with(beginning))
 }

@@ -40,6 +40,8 @@ pub struct Request<'a> {
     pub packages: &'a [String],
     /// Dependencies to leave out, by package: a group that contains one of these names is skipped.
     pub without: BTreeMap<&'a str, Vec<&'a str>>,
+    /// Dependencies to leave out of every package: names, or beginnings of names with a `*` at the end.
+    pub nowhere: &'a [String],
     /// What is already installed.
     pub installed: &'a [Installed],
 }

@@ -18,7 +18,7 @@ fn with(
 ) -> Result<Vec<String>, ResolveError> {
     let universe = universe(stanzas);
     let packages: Vec<String> = packages.iter().map(|name| (*name).into()).collect();
-    let request = Request { architecture: "arm64", packages: &packages, without, installed };
+    let request = Request { architecture: "arm64", packages: &packages, without, nowhere: &[], installed };
     Ok(resolve(&universe, &request, &Cancel::new())?
         .iter()
         .map(|chosen| chosen.record.name.to_string())

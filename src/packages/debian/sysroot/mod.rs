@@ -48,6 +48,7 @@ static PARSED: LazyLock<Data> =
 struct Data {
     releases: Vec<DataRelease>,
     packages: Vec<DataPackage>,
+    requested: DataRequested,
     content: DataContent,
 }
 
@@ -68,6 +69,12 @@ struct DataPackage {
     c_code: bool,
     #[serde(default)]
     without: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DataRequested {
+    without: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -183,19 +190,23 @@ impl Archive {
     ) -> Result<CachedSet, Error> {
         let architecture = request.architecture;
         let recipe = self.sysroot_recipe(universe, request)?;
-        let choose = |packages: &[String], installed: &[Installed]| {
+        let choose = |packages: &[String], nowhere: &[String], installed: &[Installed]| {
             let without = recipe
                 .iter()
                 .map(|(name, known)| (name.as_str(), known.without.keys().map(String::as_str).collect()))
                 .collect();
-            resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)
+            resolve(
+                universe,
+                &resolve::Request { architecture, packages, without, nowhere, installed },
+                cancel,
+            )
         };
         // In two steps, so that the requested packages are added to the others and change nothing of them.
         let names: Vec<String> = recipe.keys().cloned().collect();
-        let every = choose(&names, &[])?;
+        let every = choose(&names, &[], &[])?;
         let installed: Vec<Installed> = every.iter().map(Installed::of).collect();
         let asked = self.asked_for(universe, architecture, &request.packages.iter().collect())?;
-        let more = choose(&asked, &installed)?;
+        let more = choose(&asked, &PARSED.requested.without, &installed)?;
         let of_recipe = |chosen: &Chosen<'_>| {
             let package = self.package(universe, chosen);
             let known = recipe.get(&package.name);

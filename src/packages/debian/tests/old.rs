@@ -52,7 +52,7 @@ impl Old {
     }
 
     fn chosen(&self, archive: &Archive) -> Result<String, Error> {
-        let request = BaseRequest { architecture: "arm64", extra: &["more".into()], sysroot: false };
+        let request = BaseRequest { architecture: "arm64", extra: &["more".into()], sysroot: None };
         let set = self.setup.on_host(false, &self.notes, |host| archive.resolve_base(&request, host))?;
         Ok(set.packages.into_iter().find(|package| package.name == "more").unwrap().version)
     }

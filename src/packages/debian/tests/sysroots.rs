@@ -199,18 +199,18 @@ fn a_sysroot_is_chosen_with_its_base_without_reading_the_indexes_again() {
         let request = BaseRequest { architecture: "arm64", extra: &[], sysroot };
         setup.on_host(false, &Silent, |host| archive.resolve_base(&request, host)).unwrap()
     };
-    let base = choose(true);
+    let base = choose(Some(&[][..]));
     // The indexes are gone, and what was chosen stays.
     fs::remove_dir_all(setup.cache().join("indexes")).unwrap();
     setup.archive.requests();
     let packages = setup.sysroot_packages().unwrap();
     assert!(packages.packages.iter().any(|package| package.name == "libgcc-12-dev"));
     assert_eq!(setup.archive.requests(), ["dists/testing/InRelease"]);
-    assert_eq!(choose(false), base, "it changes nothing of the base");
+    assert_eq!(choose(None), base, "it changes nothing of the base");
     // A release that cannot serve as one has a base all the same.
     let without = Setup::new();
     let archive = without.open(false).unwrap();
-    let request = BaseRequest { architecture: "arm64", extra: &[], sysroot: true };
+    let request = BaseRequest { architecture: "arm64", extra: &[], sysroot: Some(&[]) };
     without.on_host(false, &Silent, |host| archive.resolve_base(&request, host)).unwrap();
 }
 

@@ -40,7 +40,7 @@ impl Turns {
 }
 
 fn resolve(turns: &Turns, archive: &Archive) -> Result<ResolvedBase, Error> {
-    let request = BaseRequest { architecture: "arm64", extra: &[], sysroot: false };
+    let request = BaseRequest { architecture: "arm64", extra: &[], sysroot: None };
     let set = turns.setup.on_host(false, &turns.notes, |host| archive.resolve_base(&request, host))?;
     Ok(set.plain())
 }
@@ -87,7 +87,7 @@ fn a_mirror_without_an_architecture_is_helped_out() {
     turns.setup.assemble_from(&DownloadUrls::of(&sources, None), &resolved).unwrap();
     assert!(partial.requests().iter().any(|path| path.starts_with("pool/")));
     // It serves what it has.
-    let request = BaseRequest { architecture: "armhf", extra: &[], sysroot: false };
+    let request = BaseRequest { architecture: "armhf", extra: &[], sysroot: None };
     turns.setup.on_host(false, &turns.notes, |host| archive.resolve_base(&request, host)).unwrap();
     assert_eq!(turns.told(), [] as [String; 0]);
 }
