@@ -27,7 +27,7 @@ use crate::image::{AddedLayer, ImageLayer};
 use crate::layer::Compression;
 use crate::lock::{self, AdditionsPin, AssembledPin, ImagePin, Pin, Pins};
 use crate::packages::{
-    AdditionsError, AdditionsRequest, Archive, BaseRequest, Error as PackageError, Examined,
+    AdditionsError, AdditionsRequest, Archive, BaseRequest, Error as PackageError, Examined, Offer,
     PackagesSettings, Pinned, ReleaseRequest, ResolvedPackages, examine, open, resolve_additions,
     resolve_base, resolve_pinned, suites_of,
 };
@@ -245,8 +245,15 @@ impl ResolvedBase {
     #[must_use]
     pub(crate) fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
         match self {
-            Self::Packages(resolved) => resolved.set.obtainable(needed),
+            Self::Packages(resolved) => resolved.obtainable(needed),
             Self::Scratch | Self::Layout(_) | Self::Registry(_) | Self::Extended(_) => BTreeSet::new(),
+        }
+    }
+
+    /// Says what else it may get for libraries of the sysroot that programs are linked against.
+    pub(crate) fn offer(&mut self, offer: Offer) {
+        if let Self::Packages(resolved) = self {
+            resolved.offer = Some(Arc::new(offer));
         }
     }
 
@@ -491,7 +498,7 @@ pub(crate) fn fetch(
             Ok(resolved.fetch(request.content, request.platform, host.cancel, host.reporter)?)
         }
         ResolvedBase::Packages(resolved) => {
-            let packages = resolved.set.base(request.libraries)?;
+            let packages = resolved.base(request.libraries)?;
             Ok(packages::fetch(&packages, &resolved.urls, request, host)?)
         }
     }

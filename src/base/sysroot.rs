@@ -14,7 +14,8 @@ use crate::error::{ExitCode, Explain};
 use crate::host::Host;
 use crate::lock::{self, Pins, SysrootPin};
 use crate::packages::{
-    Pinned, ReleaseRequest, ResolvedPackages, SysrootRequest, release_for, resolve_pinned, resolve_sysroot,
+    Package, Pinned, ReleaseRequest, ResolvedPackages, SysrootRequest, release_for, resolve_pinned,
+    resolve_sysroot,
 };
 use crate::settings::{BaseSource, PackagesSettings, PlatformSettings};
 use crate::target::abi::GlibcVersion;
@@ -51,6 +52,8 @@ impl fmt::Display for SysrootFacts {
 pub(crate) struct ResolvedSysroot {
     /// The packages.
     pub packages: ResolvedPackages,
+    /// What the base gets if programs need libraries of them.
+    pub at_run_time: Vec<Package>,
     /// Why this release.
     from: String,
     /// True if it is the base's own release.
@@ -87,9 +90,10 @@ impl ResolvedSysroot {
     #[must_use]
     pub(crate) fn pin(&self, wanted: &PlatformSettings) -> SysrootPin {
         let architecture = &self.packages.set.architecture;
-        let asked =
-            SysrootRequest { architecture, c_code: self.c_code, packages: &wanted.build_packages.names };
-        let fresh = || SysrootPin::of(&wanted.platform, &self.components, &asked, &self.packages.set);
+        let packages = &wanted.build_packages.names;
+        let asked = SysrootRequest { architecture, c_code: self.c_code, packages, base: None };
+        let set = (&self.packages.set, &self.at_run_time[..]);
+        let fresh = || SysrootPin::of(&wanted.platform, &self.components, &asked, set);
         self.pin.as_deref().cloned().unwrap_or_else(fresh)
     }
 }
@@ -227,13 +231,18 @@ impl Bases {
         let request = ReleaseRequest { release: choice.release, suites, components, moment };
         let failed = |error: BaseError| SysrootError::from(Box::new(error));
         let architecture = architecture(wanted).map_err(failed)?;
-        let asked = SysrootRequest { architecture, c_code, packages: &wanted.build_packages.names };
+        let of_base = choice.own.then_some(&*wanted.packages);
+        let build = &wanted.build_packages.names;
+        let asked = SysrootRequest { architecture, c_code, packages: build, base: of_base };
         let pin = pins.sysroots.get(&wanted.platform).filter(|pin| pin.is_for(&request, &asked));
-        let resolved = match pin.map(|pin| &pin.packages) {
-            Some(pin) => {
+        let (resolved, at_run_time) = match pin {
+            Some(whole) => {
+                let pin = &whole.packages;
                 let pinned =
                     Pinned { set: pin.set(), snapshot: pin.snapshot.clone(), date: lock::newest(&pin.index) };
-                resolve_pinned(pinned, &request, packages, host).map_err(|error| failed(error.into()))?
+                let resolved =
+                    resolve_pinned(pinned, &request, packages, host).map_err(|error| failed(error.into()))?;
+                (resolved, whole.at_run_time())
             }
             None if pins.strict => {
                 return Err(SysrootError::NotPinned { platform: wanted.platform.clone() });
@@ -246,6 +255,7 @@ impl Bases {
         };
         Ok(ResolvedSysroot {
             packages: resolved,
+            at_run_time,
             from: choice.from,
             own: choice.own,
             components: components.to_vec(),

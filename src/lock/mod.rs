@@ -223,6 +223,9 @@ pub struct SysrootPin {
     /// Debian's packages.
     #[serde(rename = "debian")]
     pub packages: AdditionsPin,
+    /// What the base gets if programs need libraries of these packages, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at_run_time: Vec<PackagePin>,
 }
 
 /// A signed release.

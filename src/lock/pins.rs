@@ -385,10 +385,17 @@ impl SysrootPin {
         platform: &Platform,
         components: &[String],
         asked: &SysrootRequest<'_>,
-        set: &BaseSet,
+        (set, at_run_time): (&BaseSet, &[Package]),
     ) -> Self {
         let packages = AdditionsPin::of(components, asked.packages, set);
-        Self { platform: platform.clone(), c_code: asked.c_code, packages }
+        let at_run_time = at_run_time.iter().map(PackagePin::of).collect();
+        Self { platform: platform.clone(), c_code: asked.c_code, packages, at_run_time }
+    }
+
+    /// What the base of programs gets if they need libraries of the sysroot's requested packages.
+    #[must_use]
+    pub(crate) fn at_run_time(&self) -> Vec<Package> {
+        self.at_run_time.iter().map(PackagePin::package).collect()
     }
 
     /// True if it is what a request asks for. Without a moment of its own, a request is content with any.

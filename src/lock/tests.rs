@@ -253,7 +253,7 @@ const LINKING: SysrootRequest<'_> = SysrootRequest::for_linking("arm64");
 
 #[test]
 fn sysroots_are_pinned_each_for_its_platform() {
-    let sysroot = |on: &str, libc: &str| SysrootPin::of(&platform(on), &[], &LINKING, &set(libc));
+    let sysroot = |on: &str, libc: &str| SysrootPin::of(&platform(on), &[], &LINKING, (&set(libc), &[]));
     let old = lock().with_sysroot(sysroot("linux/arm64", "2.36-9"));
     let text = text::render(&old);
     // Releases that know no sysroots read locks that have none.
@@ -284,7 +284,7 @@ fn sysroots_are_pinned_each_for_its_platform() {
 #[test]
 fn a_pinned_sysroot_is_used_for_what_it_was_pinned_for() {
     let (components, suites) = (["main".to_owned()], ["bookworm".to_owned(), "bookworm-security".to_owned()]);
-    let pin = SysrootPin::of(&platform("linux/arm64"), &components, &LINKING, &set("2.36-9"));
+    let pin = SysrootPin::of(&platform("linux/arm64"), &components, &LINKING, (&set("2.36-9"), &[]));
     let request =
         ReleaseRequest { release: "bookworm", suites: &suites, components: &components, moment: None };
     assert!(pin.is_for(&request, &LINKING));
@@ -462,7 +462,7 @@ fn what_would_go_back_is_told() {
     assert_eq!(older(image("linux/amd64", "other"), false), []);
     let mut behind = set("2.36-8");
     behind.suites[1].date = Some(1_000_000_000);
-    let sysroot = SysrootPin::of(&platform("linux/arm64"), &[], &LINKING, &behind);
+    let sysroot = SysrootPin::of(&platform("linux/arm64"), &[], &LINKING, (&behind, &[]));
     let of_sysroot = compare::older(&old, (&[], &[sysroot]), &|_| false);
     let [Difference::Index { base, suite, .. }] = &of_sysroot[..] else { panic!("{of_sysroot:?}") };
     assert_eq!((base.as_str(), suite.as_str()), ("sysroot", "bookworm-security"));

@@ -79,12 +79,13 @@ fn check(lock: &Lock) -> Result<(), String> {
         }
     }
     let mut platforms = BTreeSet::new();
-    for SysrootPin { platform, packages, .. } in &lock.sysroot {
+    for SysrootPin { platform, packages, at_run_time, .. } in &lock.sysroot {
         let of = format!("the sysroot of {platform}");
         if !platforms.insert(platform) {
             return Err(format!("it has {of} twice"));
         }
         check_packages(&of, &packages.package, packages.snapshot.as_deref())?;
+        check_packages(&format!("{of} at run time"), at_run_time, None)?;
     }
     lock.assembled.iter().try_for_each(check_assembled)
 }

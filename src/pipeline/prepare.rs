@@ -8,7 +8,7 @@ use super::{BuildError, Failures};
 use crate::files;
 use crate::host::Host;
 use crate::lock::Pins;
-use crate::packages::{self, Sysroot};
+use crate::packages::{self, Offer, Sysroot};
 use crate::payload::Unit;
 use crate::payload::project::Project;
 use crate::pipeline::probe::{self, Probe};
@@ -141,9 +141,14 @@ pub(super) fn prepare(
     let sysroots = sysroots(with_standard.iter().map(|(planned, ..)| planned), pins, packages);
     let mut provider = Provider { settings, probe, pins, found: None };
     let mut jobs = Vec::new();
-    for ((Planned { plan, base, .. }, files, standard), sysroot) in with_standard.into_iter().zip(sysroots) {
-        match sysroot.transpose() {
+    for ((platform, files, standard), made) in with_standard.into_iter().zip(sysroots) {
+        let Planned { plan, mut base, sysroot: resolved, .. } = platform;
+        match made.transpose() {
             Ok(sysroot) => {
+                if let (Some(resolved), Some(sysroot)) = (resolved, &sysroot) {
+                    let (packages, owners) = (resolved.at_run_time, sysroot.owners.clone());
+                    base.offer(Offer { packages, owners });
+                }
                 let kit = provider.kit(&plan, sysroot, host)?;
                 let unit = unit(&plan, &probe.facts.project, standard, kit);
                 jobs.push(Job { plan, base, unit, files });

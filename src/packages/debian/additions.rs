@@ -81,7 +81,7 @@ impl Archive {
             )?;
             let mut packages: Vec<_> = chosen.iter().map(|chosen| self.added(universe, chosen)).collect();
             packages.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(CachedSet { packages, lacking: BTreeMap::new() })
+            Ok(CachedSet { packages, lacking: BTreeMap::new(), at_run_time: Vec::new() })
         })?;
         put(&kept, &answer)?;
         Ok(self.set(architecture, answer))

@@ -12,7 +12,7 @@ use super::archive::{Archive, Index};
 use super::error::{Error, Unknown};
 use super::fetch::Access;
 use super::index::Universe;
-use super::recipe::{ASSEMBLY, RECIPE, Recipe};
+use super::recipe::{ASSEMBLY, RECIPE, Recipe, RecipePackage};
 use super::resolve::{self, Chosen, Installed, ResolveError, Unsatisfied, resolve};
 use super::sources::Mirror;
 use super::sysroot::SysrootRequest;
@@ -99,7 +99,8 @@ pub struct Package {
     pub installed_size: Option<u64>,
     /// Why it is included, for the user.
     pub why: String,
-    /// The libraries that it is included for, sorted; empty if it is in the base whatever the payload needs.
+    /// The libraries that it is included for, or the packages that have them, sorted; empty if it is in the base whatever the
+    /// payload needs.
     pub libraries: Vec<String>,
     /// True if it is included because it was requested, or because a requested package needs it.
     #[serde(default)]
@@ -239,6 +240,24 @@ pub(crate) fn sort_packages(packages: &mut [Package]) {
 pub(super) struct CachedSet {
     pub(super) packages: Vec<Package>,
     pub(super) lacking: BTreeMap<String, Unsatisfied>,
+    /// Packages that the base of programs gets if they need libraries of a sysroot's packages: see
+    /// [`Archive::at_run_time`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) at_run_time: Vec<Package>,
+}
+
+/// Chooses packages with the exceptions of the recipe, beside what is installed.
+fn choose<'u>(
+    universe: &'u Universe,
+    architecture: &str,
+    packages: &[String],
+    installed: &[Installed],
+    cancel: &Cancel,
+) -> Result<Vec<Chosen<'u>>, ResolveError> {
+    let names = |package: &'static RecipePackage| package.without.keys().map(String::as_str).collect();
+    let recipe = Recipe::get().packages.iter();
+    let without = recipe.map(|package| (package.name.as_str(), names(package))).collect();
+    resolve(universe, &resolve::Request { architecture, packages, without, nowhere: &[], installed }, cancel)
 }
 
 impl Archive {
@@ -260,7 +279,8 @@ impl Archive {
             let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
                 if let Some(packages) = request.sysroot {
                     for c_code in [false, true] {
-                        let sysroot = SysrootRequest { architecture: request.architecture, c_code, packages };
+                        let (architecture, base) = (request.architecture, Some(request.extra));
+                        let sysroot = SysrootRequest { architecture, c_code, packages, base };
                         self.resolve_sysroot_too(universe, &indexes, &sysroot, access)?;
                     }
                 }
@@ -297,33 +317,10 @@ impl Archive {
         extra: &BTreeSet<&String>,
         cancel: &Cancel,
     ) -> Result<CachedSet, Error> {
-        let recipe = Recipe::get();
-        let choose = |packages: &[String], installed: &[Installed]| {
-            let without = recipe
-                .packages
-                .iter()
-                .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
-                .collect();
-            resolve(
-                universe,
-                &resolve::Request { architecture, packages, without, nowhere: &[], installed },
-                cancel,
-            )
-        };
-        // In two steps, so that the requested packages are added to the base and change nothing of it.
-        let plain: Vec<String> = recipe.packages.iter().map(|package| package.name.clone()).collect();
-        let base = choose(&plain, &[])?;
-        let mut installed: Vec<Installed> = base.iter().map(Installed::of).collect();
-        let asked = self.asked_for(universe, architecture, extra)?;
-        let added = choose(&asked, &installed)?;
-        installed.extend(added.iter().map(Installed::of));
-        let base = base.iter().map(|chosen| self.package(universe, chosen));
-        let added = added.iter().map(|chosen| self.added(universe, chosen));
-        let mut packages: BTreeMap<String, Package> =
-            base.chain(added).map(|package| (package.name.clone(), package)).collect();
+        let (mut packages, installed) = self.certain(universe, architecture, extra, cancel)?;
         let mut lacking = BTreeMap::new();
-        for (library, name) in &recipe.libraries {
-            match choose(std::slice::from_ref(name), &installed) {
+        for (library, name) in &Recipe::get().libraries {
+            match choose(universe, architecture, std::slice::from_ref(name), &installed, cancel) {
                 Ok(chosen) => {
                     for package in chosen.iter().map(|chosen| self.package(universe, chosen)) {
                         let known = packages.entry(package.name.clone());
@@ -351,7 +348,60 @@ impl Archive {
         }
         let mut packages: Vec<Package> = packages.into_values().collect();
         sort_packages(&mut packages);
-        Ok(CachedSet { packages, lacking })
+        Ok(CachedSet { packages, lacking, at_run_time: Vec::new() })
+    }
+
+    /// The packages that a base has whatever the payload needs, by name.
+    fn certain(
+        &self,
+        universe: &Universe,
+        architecture: &str,
+        extra: &BTreeSet<&String>,
+        cancel: &Cancel,
+    ) -> Result<(BTreeMap<String, Package>, Vec<Installed>), Error> {
+        // In two steps, so that the requested packages are added to the base and change nothing of it.
+        let plain: Vec<String> = Recipe::get().packages.iter().map(|package| package.name.clone()).collect();
+        let base = choose(universe, architecture, &plain, &[], cancel)?;
+        let mut installed: Vec<Installed> = base.iter().map(Installed::of).collect();
+        let asked = self.asked_for(universe, architecture, extra)?;
+        let added = choose(universe, architecture, &asked, &installed, cancel)?;
+        installed.extend(added.iter().map(Installed::of));
+        let base = base.iter().map(|chosen| self.package(universe, chosen));
+        let added = added.iter().map(|chosen| self.added(universe, chosen));
+        let packages = base.chain(added).map(|package| (package.name.clone(), package)).collect();
+        Ok((packages, installed))
+    }
+
+    /// What a base gets if programs need libraries of some packages: these packages and what they need in turn, each with
+    /// the names of those for which it is there. `extra` are the requested packages of the base. A package that cannot be
+    /// installed is left out; if it is needed, the check of the finished image tells.
+    pub(super) fn at_run_time(
+        &self,
+        universe: &Universe,
+        architecture: &str,
+        (extra, names): (&[String], &[String]),
+        cancel: &Cancel,
+    ) -> Result<Vec<Package>, Error> {
+        let (base, installed) = self.certain(universe, architecture, &extra.iter().collect(), cancel)?;
+        let mut packages: BTreeMap<String, Package> = BTreeMap::new();
+        for name in names.iter().filter(|name| !base.contains_key(*name)) {
+            let chosen = match choose(universe, architecture, std::slice::from_ref(name), &installed, cancel)
+            {
+                Ok(chosen) => chosen,
+                Err(ResolveError::Unsatisfied(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for package in chosen.iter().map(|chosen| self.package(universe, chosen)) {
+                let why = if package.name == *name {
+                    "payloads that need its libraries".to_owned()
+                } else {
+                    package.why.clone()
+                };
+                let known = packages.entry(package.name.clone());
+                known.or_insert(Package { why, ..package }).libraries.push(name.clone());
+            }
+        }
+        Ok(packages.into_values().collect())
     }
 
     /// A package that was requested, or that a requested one needs.

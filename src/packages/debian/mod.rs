@@ -74,7 +74,7 @@ pub use error::Error;
 pub(crate) use examine::{AdditionsError, Examined, examine};
 pub(crate) use freshness::{Dated, stale};
 pub(crate) use opened::{
-    Pinned, ResolvedPackages, resolve_additions, resolve_base, resolve_pinned, resolve_sysroot,
+    Offer, Pinned, ResolvedPackages, resolve_additions, resolve_base, resolve_pinned, resolve_sysroot,
 };
 pub use opened::{ReleaseRequest, open};
 pub use options::{DebianSettings, DebianSources};

@@ -1,18 +1,20 @@
 //! A release as a base needs it: opened from the mirrors that are configured here or on this machine, and the packages
 //! that were chosen from it or are pinned, with the URLs to download them from.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::additions::AdditionsRequest;
 use super::archive::Archive;
-use super::choose::{BaseRequest, BaseSet, SuiteOrigin};
+use super::choose::{BaseRequest, BaseSet, Package, ResolvedBase, SuiteOrigin, sort_packages};
 use super::error::Error;
 use super::fetch::cache_dir;
 use super::freshness::Dated;
 use super::host::Host as Apt;
 use super::options::DebianSettings;
 use super::sources::{Configured, Source, Wanted, select, snapshot_root};
-use super::sysroot::SysrootRequest;
+use super::sysroot::{SysrootRequest, SysrootSet};
 use super::urls::{DownloadUrls, Snapshot};
 use crate::event::{Event, Level, ReleaseFacts};
 use crate::host::Host;
@@ -97,7 +99,7 @@ pub(crate) fn resolve_base(
     host: Host<'_>,
 ) -> Result<ResolvedPackages, Error> {
     let set = archive.resolve_base(request, host)?;
-    Ok(ResolvedPackages { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
+    Ok(ResolvedPackages { releases: dated(&set), set, urls: urls_of(archive), pinned: None, offer: None })
 }
 
 /// Chooses packages to add to an image from an opened release.
@@ -107,17 +109,18 @@ pub(crate) fn resolve_additions(
     host: Host<'_>,
 ) -> Result<ResolvedPackages, Error> {
     let set = archive.resolve_additions(request, host)?;
-    Ok(ResolvedPackages { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
+    Ok(ResolvedPackages { releases: dated(&set), set, urls: urls_of(archive), pinned: None, offer: None })
 }
 
-/// Chooses the packages of a sysroot from an opened release.
+/// Chooses the packages of a sysroot from an opened release, and those that programs may need when they run.
 pub(crate) fn resolve_sysroot(
     archive: &Archive,
     request: &SysrootRequest<'_>,
     host: Host<'_>,
-) -> Result<ResolvedPackages, Error> {
-    let set = archive.resolve_sysroot(request, host)?;
-    Ok(ResolvedPackages { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
+) -> Result<(ResolvedPackages, Vec<Package>), Error> {
+    let SysrootSet { set, at_run_time } = archive.resolve_sysroot(request, host)?;
+    let (releases, urls) = (dated(&set), urls_of(archive));
+    Ok((ResolvedPackages { releases, set, urls, pinned: None, offer: None }, at_run_time))
 }
 
 fn urls_of(archive: &Archive) -> DownloadUrls {
@@ -159,7 +162,7 @@ pub(crate) fn resolve_pinned(
     let (sources, _) = sources(request, settings, host)?;
     let urls = DownloadUrls::of(&sources, snapshot);
     let date = pinned.date.as_deref().and_then(|date| date.get(..10)).unwrap_or_default().to_owned();
-    Ok(ResolvedPackages { set: pinned.set, urls, releases: Vec::new(), pinned: Some(date) })
+    Ok(ResolvedPackages { set: pinned.set, urls, releases: Vec::new(), pinned: Some(date), offer: None })
 }
 
 /// The packages that a base can be made of, and the URLs to download them from.
@@ -173,9 +176,51 @@ pub(crate) struct ResolvedPackages {
     pub releases: Vec<Dated>,
     /// The day of the newest release if the packages come from a lock; empty if the lock has no date.
     pub pinned: Option<String>,
+    /// What else a base of them may get for libraries of the sysroot that programs are linked against.
+    pub offer: Option<Arc<Offer>>,
+}
+
+/// Packages with libraries that a base gets if programs need them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offer {
+    /// The packages, each with the names of those with the libraries for which it is there.
+    pub packages: Vec<Package>,
+    /// The package that has a library, by the library's file name.
+    pub owners: BTreeMap<String, String>,
 }
 
 impl ResolvedPackages {
+    /// The base for a payload that needs these libraries: see [`BaseSet::base`].
+    pub(crate) fn base(&self, libraries: &BTreeSet<String>) -> Result<ResolvedBase, Error> {
+        let mut base = self.set.base(libraries)?;
+        for offered in self.offered(libraries) {
+            if !base.packages.iter().any(|package| package.name == offered.name) {
+                base.packages.push(offered.clone());
+            }
+        }
+        sort_packages(&mut base.packages);
+        Ok(base)
+    }
+
+    /// The libraries among `needed` for which [`ResolvedPackages::base`] adds a package or fails with a reason.
+    #[must_use]
+    pub(crate) fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
+        let is_offered =
+            |library: &&String| self.offered(&BTreeSet::from([(*library).clone()])).next().is_some();
+        let mut obtainable = self.set.obtainable(needed);
+        obtainable.extend(needed.iter().filter(is_offered).cloned());
+        obtainable
+    }
+
+    /// What is offered for some libraries.
+    fn offered(&self, libraries: &BTreeSet<String>) -> impl Iterator<Item = &Package> {
+        let offer = self.offer.as_deref();
+        let owner = |library: &String| offer?.owners.get(library);
+        let owners: BTreeSet<&String> = libraries.iter().filter_map(owner).collect();
+        let is_wanted = move |package: &&Package| package.libraries.iter().any(|name| owners.contains(name));
+        offer.into_iter().flat_map(|offer| &offer.packages).filter(is_wanted)
+    }
+
     /// `, pinned as of 2026-07-11`; empty if they do not come from a lock.
     #[must_use]
     pub(crate) fn pinned_text(&self) -> String {

@@ -274,6 +274,14 @@ impl Tree {
             .map(|(path, node)| (path.as_str(), &node.entry))
     }
 
+    /// Every path of a package that is not a directory, with the package's name.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.nodes.iter().filter_map(|(path, node)| {
+            let owner = self.owners.get(node.owner?)?;
+            (node.entry.kind != EntryKind::Directory).then_some((path.as_str(), owner.name.as_str()))
+        })
+    }
+
     /// The entries below a directory, sorted by path. Links in the path are not followed.
     pub(crate) fn entries_below<'a>(&'a self, dir: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
         self.below(dir).map(|(_, entry)| entry)

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -167,6 +168,7 @@ fn sysroot(dir: &Path, multiarch: &str) -> Sysroot {
         multiarch: multiarch.into(),
         gcc,
         libstdcxx_headers: Some("usr/include/c++/12".into()),
+        owners: BTreeMap::new(),
     }
 }
 

@@ -14,11 +14,12 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::archive::{Archive, Index};
-use super::base::{lay, own};
+use super::base::{file, lay, own};
 use super::choose::{BaseSet, CachedSet, Package, ResolvedBase, get, put, question};
 use super::error::Error;
 use super::fetch::Access;
 use super::index::Universe;
+use super::recipe::recipe_digest;
 use super::resolve::{self, Chosen, Installed, resolve};
 use super::tree::{MERGED, Tree};
 use super::urls::DownloadUrls;
@@ -31,11 +32,13 @@ use crate::target::abi::GlibcVersion;
 
 const DATA: &str = include_str!("../sysroot.toml");
 /// Part of every identity. Must be raised when the same packages give another directory.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 /// The directory of the cache.
 const DIRECTORY: &str = "sysroots";
 /// The directory with those of compilers, by target and version.
 const GCC: &str = "usr/lib/gcc";
+/// The file that says which package has a library.
+const OWNERS: &str = "owners.json";
 /// The object file by which the directory of the compiler's own files is found.
 const START_FILE: &str = "crtbeginS.o";
 
@@ -107,13 +110,25 @@ pub struct SysrootRequest<'a> {
     pub c_code: bool,
     /// Requested packages beyond those of every sysroot. Order and repetition do not matter.
     pub packages: &'a [String],
+    /// The requested packages of the base on which the programs run, if that is of the same release.
+    pub base: Option<&'a [String]>,
+}
+
+/// The packages of a sysroot, and those that programs may need when they run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SysrootSet {
+    /// Its own packages.
+    pub set: BaseSet,
+    /// What the base gets if programs need a library of its requested packages, or of one that these need: each with the
+    /// names of the packages with these libraries. Empty if nothing was requested, or if the base is of another release.
+    pub at_run_time: Vec<Package>,
 }
 
 impl<'a> SysrootRequest<'a> {
     /// The least that programs are linked against: no C code, and no requested packages.
     #[must_use]
     pub const fn for_linking(architecture: &'a str) -> Self {
-        Self { architecture, c_code: false, packages: &[] }
+        Self { architecture, c_code: false, packages: &[], base: None }
     }
 }
 
@@ -142,6 +157,8 @@ pub(crate) struct Sysroot {
     /// The directory of the C++ library's headers, relative to the sysroot: `usr/include/c++/12`. `None` if the sysroot
     /// is not for C code.
     pub libstdcxx_headers: Option<String>,
+    /// Which of its packages has a shared library, by the library's file name.
+    pub owners: BTreeMap<String, String>,
 }
 
 impl Archive {
@@ -151,19 +168,23 @@ impl Archive {
     ///
     /// If a requested package is unknown, if the release lacks a package that every sysroot needs, if something that a
     /// package needs is unavailable, if an index is unavailable, or if the work is cancelled.
-    pub fn resolve_sysroot(&self, request: &SysrootRequest<'_>, host: Host<'_>) -> Result<BaseSet, Error> {
+    pub fn resolve_sysroot(&self, request: &SysrootRequest<'_>, host: Host<'_>) -> Result<SysrootSet, Error> {
+        let set = |answer: CachedSet| {
+            let at_run_time = answer.at_run_time.clone();
+            SysrootSet { set: self.set(request.architecture, answer), at_run_time }
+        };
         let architecture = request.architecture;
         let access = Access { host };
         let indexes = self.indexes(architecture, host.reporter)?;
         let kept = record(&indexes, request, access)?;
         if let Some(known) = get(&kept)? {
-            return Ok(self.set(architecture, known));
+            return Ok(set(known));
         }
         let answer = self.with_universe(&indexes, architecture, access, |universe| {
             self.sysroot(universe, request, host.cancel)
         })?;
         put(&kept, &answer)?;
-        Ok(self.set(architecture, answer))
+        Ok(set(answer))
     }
 
     /// Does the same while the packages are in memory for something else, for whoever asks later. If it fails, that is
@@ -214,10 +235,19 @@ impl Archive {
             // Nothing in a sysroot runs, so no script of a package matters.
             Package { why, added: true, ..package }
         };
-        let more = more.iter().map(|chosen| self.added(universe, chosen));
+        let more: Vec<Package> = more.iter().map(|chosen| self.added(universe, chosen)).collect();
+        let at_run_time = match request.base {
+            Some(extra) if !more.is_empty() => {
+                // What only compilers read is in packages of this ending.
+                let names = more.iter().map(|package| package.name.clone());
+                let names: Vec<String> = names.filter(|name| !name.ends_with("-dev")).collect();
+                self.at_run_time(universe, architecture, (extra, &names), cancel)?
+            }
+            _ => Vec::new(),
+        };
         let mut packages: Vec<Package> = every.iter().map(of_recipe).chain(more).collect();
         packages.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(CachedSet { packages, lacking: BTreeMap::new() })
+        Ok(CachedSet { packages, lacking: BTreeMap::new(), at_run_time })
     }
 
     /// The packages that a sysroot has whatever is requested, by their names in this release.
@@ -248,7 +278,10 @@ impl Archive {
 fn record(indexes: &[Index<'_>], request: &SysrootRequest<'_>, access: Access<'_>) -> Result<PathBuf, Error> {
     let purpose = if request.c_code { "compile" } else { "link" };
     // No digest of installed packages contains a space, so this is never the question of anything else.
-    let data = format!("sysroot {purpose} {}", hex::encode(Sha256::digest(DATA)));
+    let mut data = format!("sysroot {purpose} {}", hex::encode(Sha256::digest(DATA)));
+    if let Some(base) = request.base.filter(|_| !request.packages.is_empty()) {
+        data = format!("{data} {} {}", recipe_digest(), base.join(" "));
+    }
     let extra = request.packages.iter().collect();
     Ok(access.dir("resolved")?.join(question(indexes, request.architecture, &extra, Some(&data))))
 }
@@ -290,13 +323,16 @@ pub(crate) fn provide_sysroot(
     let name = identity.trim_start_matches("sha256:").get(..32).unwrap_or(&identity).to_owned();
     let path = all.join(&name);
     usage::mark(&path);
-    let found = |gcc: String| Sysroot {
-        path: path.clone(),
-        identity: identity.clone(),
-        release: packages.release.clone(),
-        multiarch: request.multiarch.to_owned(),
-        libstdcxx_headers: headers_in(&path, &gcc),
-        gcc,
+    let found = |gcc: String| -> Result<Sysroot, Error> {
+        Ok(Sysroot {
+            path: path.clone(),
+            identity: identity.clone(),
+            release: packages.release.clone(),
+            multiarch: request.multiarch.to_owned(),
+            libstdcxx_headers: headers_in(&path, &gcc),
+            gcc,
+            owners: serde_json::from_slice(&fs::read(path.join(OWNERS))?).map_err(std::io::Error::from)?,
+        })
     };
     let _lock = store::lock(&all.join(format!("{name}.lock")), host.cancel)
         .map_err(fs::LockError::into_error::<Error>)?;
@@ -304,7 +340,7 @@ pub(crate) fn provide_sysroot(
     if !request.verify
         && let Some(gcc) = known(&path)?
     {
-        return Ok(found(gcc));
+        return found(gcc);
     }
     let entries = content(packages, urls, request.multiarch, host)?;
     let gcc = gcc_in(&entries).ok_or_else(|| Error::NoStartFiles {
@@ -313,7 +349,7 @@ pub(crate) fn provide_sysroot(
     })?;
     if path.exists() {
         if tree::is(&path, &entries, host.cancel)? {
-            return Ok(found(gcc));
+            return found(gcc);
         }
         if request.verify {
             host.reporter.report(Event::warning(format!(
@@ -331,7 +367,7 @@ pub(crate) fn provide_sysroot(
     fs::rename(made.path(), &path)?;
     // It is not temporary any more.
     drop(made.keep());
-    Ok(found(gcc))
+    found(gcc)
 }
 
 /// The directory of the compiler's own files in a sysroot of the cache; `None` if there is no such sysroot.
@@ -383,6 +419,7 @@ fn content(
     };
     let DataContent { keep, drop } = &PARSED.content;
     let drop: Vec<String> = drop.iter().map(|dir| dir.replace("{multiarch}", multiarch)).collect();
+    let owners = owners(&tree, multiarch)?;
     let mut entries = tree.into_entries();
     tree::unlink(&mut entries);
     // The names at the top lead into `usr`: linker scripts name `/lib`.
@@ -390,8 +427,21 @@ fn content(
         let is_alias = !entry.path.contains('/') && tree::is_link(entry);
         is_alias || below(&entry.path, keep) && !below(&entry.path, &drop)
     });
+    entries.push(file(OWNERS, owners.into()));
     alias(&mut entries);
     Ok(entries)
+}
+
+/// Which package has which shared library in the directories that a dynamic loader searches, as the text of [`OWNERS`].
+fn owners(tree: &Tree, multiarch: &str) -> Result<Vec<u8>, Error> {
+    let dirs = [format!("usr/lib/{multiarch}"), "usr/lib".into()];
+    let library = |(path, owner): (&str, &str)| {
+        let (dir, name) = path.rsplit_once('/')?;
+        let is_library = name.contains(".so.") || Path::new(name).extension().is_some_and(|end| end == "so");
+        (is_library && dirs.iter().any(|known| known == dir)).then(|| (name.to_owned(), owner.to_owned()))
+    };
+    let owners: BTreeMap<String, String> = tree.owned().filter_map(library).collect();
+    Ok(serde_json::to_vec(&owners).map_err(std::io::Error::from)?)
 }
 
 /// Adds the names at the top that packages leave to `base-files` since all of them have their files in `usr`.

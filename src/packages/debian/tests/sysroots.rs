@@ -81,8 +81,8 @@ impl Setup {
     fn sysroot_packages_for(&self, c_code: bool, more: &[&str]) -> Result<ResolvedBase, Error> {
         let packages: Vec<String> = more.iter().map(|name| (*name).into()).collect();
         let archive = self.open(false)?;
-        let request = SysrootRequest { architecture: "arm64", c_code, packages: &packages };
-        self.on_host(false, &Silent, |host| Ok(archive.resolve_sysroot(&request, host)?.plain()))
+        let request = SysrootRequest { architecture: "arm64", c_code, packages: &packages, base: None };
+        self.on_host(false, &Silent, |host| Ok(archive.resolve_sysroot(&request, host)?.set.plain()))
     }
 
     fn sysroot(

@@ -9,6 +9,7 @@ fn spec() -> LinkSpec {
         multiarch: "aarch64-linux-gnu".into(),
         gcc: "usr/lib/gcc/aarch64-linux-gnu/12".into(),
         libstdcxx_headers: None,
+        owners: std::collections::BTreeMap::new(),
     };
     let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
     LinkSpec::new(Path::new("/r/rust-lld"), target, &sysroot)
