@@ -84,6 +84,12 @@ impl Kit {
         }
     }
 
+    /// True if nothing compiles C code for the target.
+    #[must_use]
+    pub(crate) fn has_no_compiler(&self) -> bool {
+        matches!(self, Self::RustLld | Self::Lld(_, None))
+    }
+
     /// Its name and version, for people. `None` if xbuild does not know what links.
     #[must_use]
     pub(crate) fn describe(&self) -> Option<String> {

@@ -183,7 +183,10 @@ fn with_libraries(run_path: Option<&str>) -> Project {
     let app_build = run_path
         .map_or(String::new(), |path| format!("println!(\"cargo::rustc-link-arg-bins=-Wl,-rpath,{path}\");"));
     workspace(&["app", "part", "plugin"])
-        .file("xbuild.toml", "platforms = [\"linux/arm64\"]\npayload = { packages = [\"app\"] }\n")
+        .file(
+            "xbuild.toml",
+            "toolchain = \"zig\"\nplatforms = [\"linux/arm64\"]\npayload = { packages = [\"app\"] }\n",
+        )
         .file("app/Cargo.toml", &manifest("app", "[dependencies]\npart = { path = \"../part\" }\n"))
         .file("app/build.rs", &format!("fn main() {{ {app_build} }}\n"))
         .file("app/src/main.rs", "fn main() { println!(\"{}\", part::part(41)) }\n")

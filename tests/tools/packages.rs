@@ -63,7 +63,7 @@ fn with_cache<T>(with: impl FnOnce(Host<'_>) -> T) -> T {
 
 fn choose(archive: &Archive, architecture: &str, package: &str) -> BaseSet {
     let extra = [package.to_owned()];
-    let request = BaseRequest { architecture, extra: &extra, sysroot: false };
+    let request = BaseRequest { architecture, extra: &extra, sysroot: None };
     with_cache(|host| archive.resolve_base(&request, host))
         .unwrap_or_else(|error| panic!("{architecture}: {package}: {error}"))
 }
@@ -179,7 +179,7 @@ fn what_the_link_check_recommends_is_there_to_be_added() {
         let libraries = table.libraries.values().filter_map(of_release);
         let names: BTreeSet<String> = libraries.chain(table.programs.values().cloned()).collect();
         let extra: Vec<String> = names.into_iter().collect();
-        let request = BaseRequest { architecture: "amd64", extra: &extra, sysroot: false };
+        let request = BaseRequest { architecture: "amd64", extra: &extra, sysroot: None };
         // Not all of them can be installed together; it is enough that they are known.
         match with_cache(|host| release_of(release).resolve_base(&request, host)) {
             Ok(_) | Err(xbuild::internal::packages::debian::Error::Unsatisfied(_)) => {}
@@ -218,7 +218,13 @@ fn main() {
     println!("SQLite {} on {}", version.to_str().unwrap(), std::env::consts::ARCH);
 }
 "#;
+    // A build script that compiles C code is known by what it uses.
+    let manifest = "[package]\nname = \"app\"\nversion = \"1.2.3\"\nedition = \"2024\"\n\n[workspace]\n\n\
+                    [build-dependencies]\ncc = { path = \"cc\" }\n";
     Project::package("app")
+        .file("Cargo.toml", manifest)
+        .file("cc/Cargo.toml", "[package]\nname = \"cc\"\nversion = \"1.0.0\"\nedition = \"2024\"\n")
+        .file("cc/src/lib.rs", "")
         .file("src/main.rs", MAIN)
         .file("build.rs", BUILD)
         .file("xbuild.toml", configuration)

@@ -182,6 +182,8 @@ pub enum UnitError {
         linker: Option<Box<NamedLinker>>,
         /// The tools of this machine that builds may need.
         tools: Vec<HostTool>,
+        /// True if build scripts were given no compiler for C code of the target.
+        no_compiler: bool,
     },
     /// The compiler failed with the same errors as for another target.
     #[error("{triple} does not compile, with the same errors as {other}")]
@@ -248,10 +250,10 @@ impl Explain for UnitError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Compiler { messages, linker, tools, .. } => {
+            Self::Compiler { messages, linker, tools, no_compiler, .. } => {
                 let said = messages.concat();
                 let named = linker.as_ref().filter(|_| says_linker(&said)).map(|linker| linker.hint());
-                explain::hint(&said, named, tools)
+                explain::hint(&said, named, tools, *no_compiler)
             }
             Self::Same { .. } | Self::Skipped { .. } => None,
             Self::Missing { .. } => {

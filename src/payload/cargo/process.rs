@@ -197,7 +197,8 @@ impl Run<'_> {
                         told.insert(errors.clone(), triple.clone());
                         let linker = self.named_linker(*unit);
                         let tools = self.request.tools.to_vec();
-                        UnitError::Compiler { messages: errors, triple, linker, tools }
+                        let no_compiler = self.request.units[*unit].kit.has_no_compiler();
+                        UnitError::Compiler { messages: errors, triple, linker, tools, no_compiler }
                     }
                 }
             };

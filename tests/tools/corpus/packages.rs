@@ -142,7 +142,7 @@ fn download(suite: &str, architecture: &str, names: &[&str], dir: &Path) -> BTre
         open(&request, &DebianSettings::default(), host).unwrap_or_else(|error| panic!("{suite}: {error}"));
     let extra: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let resolved = archive
-        .resolve_base(&BaseRequest { architecture, extra: &extra, sysroot: false }, host)
+        .resolve_base(&BaseRequest { architecture, extra: &extra, sysroot: None }, host)
         .unwrap_or_else(|error| panic!("{suite} {architecture}: {error}"));
     let get = |package: &xbuild::internal::packages::debian::Package| {
         let deb = dir.join(format!("{}.deb", package.name));

@@ -102,6 +102,9 @@ impl fmt::Display for Cause {
     }
 }
 
+/// What cargo says of a build script that failed, before the package.
+const SCRIPT_FAILED: &str = "failed to run custom build command for ";
+
 /// The text before a name in a line, and the cause that the name belongs to.
 type Phrase = (&'static str, fn(String) -> Cause);
 
@@ -190,9 +193,15 @@ pub fn causes(said: &str) -> BTreeSet<Cause> {
 
 /// The causes as a hint, if there are any. `named` says where the failed linker is set, which is more useful than
 /// saying that it is missing. `tools` are those of this machine that builds may need: if one is missing and the build of
-/// a package failed that may need it, that is said, too.
+/// a package failed that may need it, that is said, too. So it is if a build script failed and had `no_compiler`: nobody
+/// knows what it does.
 #[must_use]
-pub(crate) fn hint(said: &str, named: Option<String>, tools: &[HostTool]) -> Option<String> {
+pub(crate) fn hint(
+    said: &str,
+    named: Option<String>,
+    tools: &[HostTool],
+    no_compiler: bool,
+) -> Option<String> {
     let mut causes = causes(said);
     causes.retain(|cause| named.is_none() || !matches!(cause, Cause::Tool(_)));
     let mut lines: Vec<String> = named.into_iter().collect();
@@ -213,12 +222,19 @@ pub(crate) fn hint(said: &str, named: Option<String>, tools: &[HostTool]) -> Opt
             && tool.needed_by.iter().any(|by| says_script_failed(said, &by.package))
     });
     lines.extend(unsaid.map(HostTool::warning));
+    if no_compiler && said.contains(SCRIPT_FAILED) {
+        lines.push(format!(
+            "build scripts had no compiler for C code of this target, since no crate is known to compile any: \
+             `toolchain = \"{}\"` gives them one",
+            provided::NAME
+        ));
+    }
     (!lines.is_empty()).then(|| lines.join("\n      "))
 }
 
 /// cargo: ``error: failed to run custom build command for `app v1.0.0 (/app)` ``.
 fn says_script_failed(said: &str, package: &str) -> bool {
-    said.contains(&format!("failed to run custom build command for `{package} v"))
+    said.contains(&format!("{SCRIPT_FAILED}`{package} v"))
 }
 
 fn cause(line: &str) -> Option<Cause> {
@@ -359,7 +375,7 @@ mod tests {
         };
         let failed = "error: failed to run custom build command for `z-sys v1.0.0`\n";
         let said = format!("{failed}is `cmake` not installed?\n");
-        let hint = |said: &str, tool: &HostTool| super::hint(said, None, std::slice::from_ref(tool));
+        let hint = |said: &str, tool: &HostTool| super::hint(said, None, std::slice::from_ref(tool), false);
         let expected = "`cmake` is not installed on this machine: install it with `apk add cmake`, or set CMAKE to its path";
         assert_eq!(hint(&said, &tool).unwrap(), expected);
         // A build may fail in any words.
@@ -367,7 +383,7 @@ mod tests {
         assert_eq!(hint(&failed.replace("z-sys", "y-sys"), &tool), None);
         assert_eq!(hint(failed, &HostTool { path: Some("/bin/cmake".into()), ..tool }), None);
         // Nothing in the graph showed it, so how to install it on this machine is not known.
-        let unknown = super::hint(&said, None, &[]).unwrap();
+        let unknown = super::hint(&said, None, &[], false).unwrap();
         assert!(unknown.contains("`apt-get install cmake` on Debian"), "{unknown}");
     }
 
@@ -376,11 +392,21 @@ mod tests {
         let many = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]
             .map(|name| format!("undefined symbol: {name}\n"))
             .concat();
-        let hint = hint(&many.repeat(3), None, &[]).unwrap();
+        let hint = hint(&many.repeat(3), None, &[], false).unwrap();
         assert_eq!(hint.lines().count(), MOST + 1);
         assert!(hint.ends_with("and 5 more of these kinds"), "{hint}");
-        assert_eq!(super::hint("error[E0425]: cannot find value `x` in this scope\n", None, &[]), None);
+        assert_eq!(
+            super::hint("error[E0425]: cannot find value `x` in this scope\n", None, &[], false),
+            None
+        );
+        let failed = format!("error: {SCRIPT_FAILED}`app v1.0.0 (/app)`\n");
+        let no_compiler = super::hint(&failed, None, &[], true).unwrap();
+        assert!(no_compiler.contains("`toolchain = \"zig\"`"), "{no_compiler}");
+        assert_eq!(super::hint(&failed, None, &[], false), None);
         let missing = "error: linker `clang` not found\n";
-        assert_eq!(super::hint(missing, Some("it is named there".into()), &[]).unwrap(), "it is named there");
+        assert_eq!(
+            super::hint(missing, Some("it is named there".into()), &[], false).unwrap(),
+            "it is named there"
+        );
     }
 }
