@@ -116,8 +116,8 @@ pub enum Obstacle {
         /// The package.
         package: String,
     },
-    /// There is no compiler for it.
-    #[error("{why}")]
+    /// There is no compiler for C code.
+    #[error("nothing compiles C code for it: {why}")]
     NoCompiler {
         /// Why not.
         why: String,

@@ -28,6 +28,7 @@ mod killed;
 mod killed_images;
 mod layers;
 mod levels;
+mod libraries;
 mod linkcheck;
 mod lock;
 mod logging;
