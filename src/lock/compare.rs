@@ -9,6 +9,7 @@ use super::{
 };
 use crate::oci::Digest;
 use crate::target::platform::Platform;
+use crate::toolchain::compiler;
 use crate::toolchain::provided::NAME;
 
 /// A difference. `from` is absent for a new value, and `to` for a removed one.
@@ -146,6 +147,11 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
             NAME,
             old.provided.as_ref().map(ToolchainPin::to_string),
             new.provided.as_ref().map(ToolchainPin::to_string),
+        ),
+        (
+            compiler::NAME,
+            old.compiler.as_ref().map(|pin| pin.version.to_string()),
+            new.compiler.as_ref().map(|pin| pin.version.to_string()),
         ),
     ];
     for (name, from, to) in toolchains.into_iter().filter(|(_, from, to)| from != to) {

@@ -33,6 +33,7 @@ pub(crate) use pins::{Pin, Pins, base_name, newest};
 use crate::oci::Digest;
 use crate::packages::Pool;
 use crate::target::platform::Platform;
+use crate::toolchain::compiler;
 use crate::toolchain::provided::NAME;
 
 /// The newest version of the format. Older versions are read and rewritten, newer ones are refused. Format 3 added
@@ -54,6 +55,9 @@ pub struct Lock {
     /// zig, if a platform's programs are linked by it.
     #[serde(rename = "zig", skip_serializing_if = "Option::is_none")]
     pub provided: Option<ToolchainPin>,
+    /// Clang, if it compiles C code for a platform.
+    #[serde(rename = "clang", default, skip_serializing_if = "Option::is_none")]
+    pub compiler: Option<CompilerPin>,
     /// Bases that are images: from a layout or a registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image: Vec<ImagePin>,
@@ -71,6 +75,7 @@ impl Default for Lock {
             version: VERSION,
             rust: None,
             provided: None,
+            compiler: None,
             image: Vec::new(),
             assembled: Vec::new(),
             sysroot: Vec::new(),
@@ -89,6 +94,16 @@ pub struct RustPin {
     /// The commit that it was built from, if `rustc` prints it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+}
+
+/// The Clang of the machine that compiled C code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CompilerPin {
+    /// The version in the output of `clang --version`.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub version: Version,
 }
 
 /// The zig that linked the programs.
@@ -325,12 +340,13 @@ impl Lock {
         self.sorted()
     }
 
-    /// The same without the entries with this name: a base, `rust`, `zig` or `sysroot`.
+    /// The same without the entries with this name: a base, `rust`, `zig`, `clang` or `sysroot`.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         match name {
             "rust" => self.rust = None,
             NAME => self.provided = None,
+            compiler::NAME => self.compiler = None,
             SYSROOT => self.sysroot.clear(),
             name => {
                 self.assembled.retain(|pin| pin.base != name);

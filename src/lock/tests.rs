@@ -249,6 +249,18 @@ fn differences_say_what_moved_from_what_to_what() {
     assert!(rebuilt[0].to_string().ends_with(&format!("({})", "07".repeat(32))), "{}", rebuilt[0]);
 }
 
+#[test]
+fn the_compiler_of_this_machine_is_pinned_by_its_version() {
+    let pin = |major| Some(CompilerPin { version: Version::new(major, 0, 6) });
+    let old = Lock { compiler: pin(16), ..lock() };
+    assert_eq!(parse(&text::render(&old)).unwrap(), old);
+    assert_eq!(old.clone().without("clang"), lock());
+    let lines =
+        |new: &Lock| -> Vec<String> { compare::compare(&old, new).iter().map(ToString::to_string).collect() };
+    assert_eq!(lines(&Lock { compiler: pin(19), ..lock() }), ["clang: 16.0.6 → 19.0.6"]);
+    assert_eq!(lines(&lock()), ["clang: 16.0.6 is not used any more"]);
+}
+
 const LINKING: SysrootRequest<'_> = SysrootRequest::for_linking("arm64");
 
 #[test]

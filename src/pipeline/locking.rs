@@ -10,24 +10,24 @@ use super::BuildError;
 use crate::event::{Event, Level, Reporter};
 use crate::host::Host;
 use crate::lock::{
-    AdditionsPin, Difference, Lock, LockError, Pin, Pins, RustPin, SYSROOT, SysrootPin, ToolchainPin,
-    base_name, compare, text,
+    AdditionsPin, CompilerPin, Difference, Lock, LockError, Pin, Pins, RustPin, SYSROOT, SysrootPin,
+    ToolchainPin, base_name, compare, text,
 };
 use crate::packages;
 use crate::pipeline::probe::{self, Probe, Probed};
-use crate::settings::{Settings, ToolchainChoice};
+use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::target::platform::Platform;
-use crate::toolchain::provided;
+use crate::toolchain::{compiler, provided};
 
 /// What `xbuild lock` chooses again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
     /// Only what is not pinned.
     Nothing,
-    /// What has these names: bases, `rust`, `zig`, `sysroot`.
+    /// What has these names: bases, `rust`, `zig`, `clang`, `sysroot`.
     Named(Vec<String>),
     /// Everything. A lock that cannot be read is replaced.
     Everything,
@@ -93,7 +93,9 @@ impl Locking {
         }
         for difference in &differences {
             // A provided toolchain that is not the pinned one is never used.
-            if let Difference::Toolchain { name: name @ "rust", from: Some(_), .. } = difference {
+            if let Difference::Toolchain { name: name @ ("rust" | compiler::NAME), from: Some(_), .. } =
+                difference
+            {
                 note(
                     reporter,
                     Level::Warning,
@@ -129,6 +131,7 @@ impl Locking {
             completed = completed.with_sysroot(pin);
         }
         completed.rust.get_or_insert_with(|| rust(probe));
+        completed.compiler = completed.compiler.or_else(|| compiler_pin(probe));
         completed.provided = with_files(completed.provided, provided_pin(probe));
         let differences = compare::compare(lock, &completed);
         if !differences.is_empty() {
@@ -176,6 +179,7 @@ pub fn lock(
     let mut new = pins.into_iter().fold(Lock::default(), Lock::with);
     new = sysroots.into_iter().fold(new, Lock::with_sysroot);
     new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
+    new.compiler = compiler_pin(&probe).map(|found| kept.compiler.clone().unwrap_or(found));
     new.provided = provided_pin(&probe).and_then(|found| with_files(kept.provided.clone(), Some(found)));
     keep_unchanged(&old, &mut new, settings);
     let differences = compare::compare(&old, &new);
@@ -352,8 +356,11 @@ fn sysroot_pins(probe: &Probe<'_>) -> Vec<SysrootPin> {
 
 /// The toolchains that are not pinned, or differ from what is pinned.
 fn toolchains(lock: &Lock, probe: &Probe<'_>) -> Vec<Difference> {
-    let now = Lock { rust: Some(rust(probe)), provided: provided_pin(probe), ..Lock::default() };
+    let (rust, provided, compiler) = (Some(rust(probe)), provided_pin(probe), compiler_pin(probe));
+    let now = Lock { rust, provided, compiler, ..Lock::default() };
     let mut pinned = Lock { rust: lock.rust.clone(), provided: lock.provided.clone(), ..Lock::default() };
+    // What it is pinned for may not be built now.
+    pinned.compiler = lock.compiler.clone().filter(|_| now.compiler.is_some());
     match (&now.provided, &mut pinned.provided) {
         // The platforms that it is pinned for are not built now.
         (None, pin) => *pin = None,
@@ -368,6 +375,14 @@ fn toolchains(lock: &Lock, probe: &Probe<'_>) -> Vec<Difference> {
 
 fn rust(probe: &Probe<'_>) -> RustPin {
     RustPin { version: probe.rust.version.clone(), commit: probe.rust.commit.clone() }
+}
+
+/// The compiler of this machine, if it compiles C code for any platform.
+fn compiler_pin(probe: &Probe<'_>) -> Option<CompilerPin> {
+    let mut platforms = probe.platforms.iter();
+    let is_used = platforms.any(|platform| platform.facts.linker().compiler.is_some());
+    let found = probe.compiler.as_ref().filter(|_| is_used)?;
+    Some(CompilerPin { version: found.version.clone() })
 }
 
 /// The toolchain that xbuild finds or provides, if it links for any platform.
@@ -395,8 +410,9 @@ fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockEr
     let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, dir));
     let mut known: Vec<String> = lock.bases().into_iter().map(ToOwned::to_owned).chain(used).collect();
     known.extend(["rust".to_owned(), provided::NAME.to_owned()]);
+    known.extend(lock.compiler.as_ref().map(|_| compiler::NAME.to_owned()));
     let mut platforms = settings.platforms.iter();
-    if !lock.sysroot.is_empty() || platforms.any(|wanted| wanted.toolchain.value == ToolchainChoice::Lld) {
+    if !lock.sysroot.is_empty() || platforms.any(|wanted| wanted.toolchain.value.may_need_sysroot()) {
         known.push(SYSROOT.to_owned());
     }
     known.sort();

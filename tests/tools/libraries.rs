@@ -254,6 +254,27 @@ fn the_image_gets_what_its_programs_were_linked_against_and_the_lock_pins_it() {
     let at_run_time = lock.split("[[sysroot.at-run-time]]").nth(1).expect("it is pinned");
     assert!(at_run_time.contains("name = \"libsqlite3-0\""), "{lock}");
     assert_eq!(project.build().words("--locked --offline").run().success().digest(), digest);
+    // So is the version of the compiler.
+    let clang = lock
+        .split("[clang]\nversion = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("its version");
+    project.write(
+        "xbuild.lock",
+        &lock.replace(&format!("[clang]\nversion = \"{clang}\""), "[clang]\nversion = \"13.0.0\""),
+    );
+    let differs = format!("clang: 13.0.0 → {clang}");
+    project.build().arg("--locked").run().fails(ExitCode::Locked, &[&differs, "hint"]);
+    let run = project.build().run().success();
+    assert!(
+        run.stderr.contains("pins another toolchain") && run.stderr.contains(&differs),
+        "{}",
+        run.describe()
+    );
+    assert_eq!(run.digest(), digest);
+    project.xbuild().words("lock --update clang").run().success();
+    assert_eq!(fs::read_to_string(project.path("xbuild.lock")).expect("a lock"), lock);
     // What is asked for is a part of what is pinned.
     let configuration = fs::read_to_string(project.path("xbuild.toml")).expect("our own file");
     project.write(

@@ -202,7 +202,7 @@ fn toolchains_are_pinned() {
         .xbuild()
         .words("lock --update libc6")
         .run()
-        .fails(ExitCode::Usage, &["`libc6`", "hint", "rust, zig"]);
+        .fails(ExitCode::Usage, &["`libc6`", "hint", "rust, sysroot, zig"]);
 }
 
 /// The base digest that each image's annotations state.
