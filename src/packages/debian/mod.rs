@@ -18,6 +18,7 @@
 //! | [`base`], [`certificates`] | the layout of a base, and what maintainer scripts would have made |
 //! | `examine`, [`database`], `additions` | what is installed in an image, and how packages are added to it |
 //! | [`sysroot`] | what programs are linked against |
+//! | [`libraries`] | which development packages crates need |
 //! | `spelling` | how suites, packages and moments are written in configurations |
 //! | [`scripts`] | what the scripts of other packages would have done |
 //!
@@ -42,6 +43,8 @@ mod fetch;
 pub(crate) mod freshness;
 pub(crate) mod host;
 pub(crate) mod keys;
+#[cfg_attr(not(test), expect(dead_code, reason = "sysroots will get the packages that crates need"))]
+pub(crate) mod libraries;
 mod listed;
 mod newest;
 mod official;

@@ -55,9 +55,9 @@ pub(crate) fn needs(
 
 /// For what a package is built.
 #[derive(Clone, Copy, Debug, Default)]
-struct Side {
-    host: bool,
-    targets: bool,
+pub(super) struct Side {
+    pub(super) host: bool,
+    pub(super) targets: bool,
 }
 
 /// A package with code that runs while it, or what depends on it, is compiled.
@@ -68,14 +68,15 @@ struct Caller<'a> {
     callable: Vec<(&'a Package, BTreeSet<&'a PackageId>)>,
 }
 
-struct Walk<'a> {
-    packages: BTreeMap<&'a PackageId, &'a Package>,
-    nodes: BTreeMap<&'a PackageId, &'a Node>,
+/// cargo's metadata, and how far their dependencies are followed.
+pub(super) struct Walk<'a> {
+    pub(super) packages: BTreeMap<&'a PackageId, &'a Package>,
+    pub(super) nodes: BTreeMap<&'a PackageId, &'a Node>,
     surroundings: Surroundings<'a>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(metadata: &'a Metadata, surroundings: Surroundings<'a>) -> Self {
+    pub(super) fn new(metadata: &'a Metadata, surroundings: Surroundings<'a>) -> Self {
         let packages = metadata.packages.iter().map(|package| (&package.id, package)).collect();
         let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes);
         Self { packages, nodes: nodes.map(|node| (&node.id, node)).collect(), surroundings }
@@ -102,7 +103,7 @@ impl<'a> Walk<'a> {
     }
 
     /// All packages that are built for these, and for what.
-    fn built(
+    pub(super) fn built(
         &self,
         wanted: Vec<&'a PackageId>,
         has_examples: &dyn Fn(&PackageId) -> bool,
@@ -214,7 +215,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Whether an expression is true on Linux, where the host and all targets are; `None` if that depends on more.
-fn on_linux(expression: &CfgExpr) -> Option<bool> {
+pub(super) fn on_linux(expression: &CfgExpr) -> Option<bool> {
     match expression {
         CfgExpr::True => Some(true),
         CfgExpr::False => Some(false),
