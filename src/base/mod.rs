@@ -42,7 +42,7 @@ use crate::target::platform::Platform;
 
 pub use facts::{AddedPackage, BaseFacts};
 pub use sysroot::SysrootFacts;
-pub(crate) use sysroot::{ResolvedSysroot, SysrootError, no_sysroot};
+pub(crate) use sysroot::{ResolvedSysroot, SysrootError, release_of_sysroot};
 
 /// A base image for one platform, complete on this disk.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,8 +14,8 @@ use crate::error::{ExitCode, Explain};
 use crate::host::Host;
 use crate::lock::{self, Pins, SysrootPin};
 use crate::packages::{
-    Package, Pinned, ReleaseRequest, ResolvedPackages, SysrootRequest, release_for, resolve_pinned,
-    resolve_sysroot,
+    Development, Package, Pinned, ReleaseRequest, ResolvedPackages, SysrootRequest, release_for,
+    resolve_pinned, resolve_sysroot,
 };
 use crate::settings::{BaseSource, PackagesSettings, PlatformSettings};
 use crate::target::abi::GlibcVersion;
@@ -36,6 +36,9 @@ pub struct SysrootFacts {
     pub glibc: Option<GlibcVersion>,
     /// The size of its packages in bytes.
     pub download_size: u64,
+    /// The development packages that are asked for or known to be needed, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub development: Vec<AddedPackage>,
     /// Its packages.
     pub packages: Vec<AddedPackage>,
 }
@@ -62,6 +65,8 @@ pub(crate) struct ResolvedSysroot {
     components: Vec<String>,
     /// True if C code is compiled against it, too.
     c_code: bool,
+    /// The development packages that it has beyond those of every sysroot.
+    development: Vec<Development>,
     /// The entry of a lock that they are from.
     pin: Option<Box<SysrootPin>>,
 }
@@ -71,7 +76,17 @@ impl ResolvedSysroot {
     #[must_use]
     pub(crate) fn facts(&self) -> SysrootFacts {
         let packages = self.packages.set.plain();
+        let development = self.development.iter().map(|development| {
+            let mut known = packages.packages.iter();
+            let version = known.find(|package| package.name == development.package);
+            AddedPackage {
+                name: development.package.clone(),
+                version: version.map(|package| package.version.clone()).unwrap_or_default(),
+                why: development.why.clone(),
+            }
+        });
         SysrootFacts {
+            development: development.collect(),
             release: packages.release.clone(),
             from: format!("{}{}", self.from, self.packages.pinned_text()),
             glibc: packages.glibc(),
@@ -90,8 +105,8 @@ impl ResolvedSysroot {
     #[must_use]
     pub(crate) fn pin(&self, wanted: &PlatformSettings) -> SysrootPin {
         let architecture = &self.packages.set.architecture;
-        let packages = &wanted.build_packages.names;
-        let asked = SysrootRequest { architecture, c_code: self.c_code, packages, base: None };
+        let packages: Vec<String> = names(&self.development).collect();
+        let asked = SysrootRequest { architecture, c_code: self.c_code, packages: &packages, base: None };
         let set = (&self.packages.set, &self.at_run_time[..]);
         let fresh = || SysrootPin::of(&wanted.platform, &self.components, &asked, set);
         self.pin.as_deref().cloned().unwrap_or_else(fresh)
@@ -194,11 +209,15 @@ fn choose<'a>(
     }
 }
 
-/// Why there is nothing to link programs on a base against, if there is nothing.
-pub(crate) fn no_sysroot(wanted: &PlatformSettings, base: &ResolvedBase) -> Option<SysrootError> {
+/// The release whose packages programs on a base are linked against. An error says why there is none.
+pub(crate) fn release_of_sysroot(
+    wanted: &PlatformSettings,
+    base: &ResolvedBase,
+) -> Result<String, SysrootError> {
     let facts = base.facts();
-    let unknown = || architecture(wanted).err().map(|error| SysrootError::from(Box::new(error)));
-    choose(wanted, (&facts.name, facts.glibc)).err().or_else(unknown)
+    let choice = choose(wanted, (&facts.name, facts.glibc))?;
+    architecture(wanted).map_err(Box::new)?;
+    Ok(choice.release.to_owned())
 }
 
 /// True if the base's release will be asked for a sysroot. The platform's linker need not be known yet.
@@ -206,13 +225,17 @@ pub(super) fn is_likely(wanted: &PlatformSettings) -> bool {
     wanted.toolchain.value.may_need_sysroot() && wanted.target.value.libc == Libc::Gnu
 }
 
+fn names(development: &[Development]) -> impl Iterator<Item = String> {
+    development.iter().map(|development| development.package.clone())
+}
+
 impl Bases {
-    /// Chooses the packages that programs on a base are linked against, and those that C code is compiled against if there
-    /// is any.
+    /// Chooses the packages that programs on a base are linked against, those that C code is compiled against if there is
+    /// any, and development packages.
     pub(crate) fn resolve_sysroot(
         &self,
         wanted: &PlatformSettings,
-        (base, c_code): (&ResolvedBase, bool),
+        (base, c_code, development): (&ResolvedBase, bool, &[Development]),
         (pins, packages): (&Pins, &PackagesSettings),
         host: Host<'_>,
     ) -> Result<ResolvedSysroot, SysrootError> {
@@ -232,8 +255,8 @@ impl Bases {
         let failed = |error: BaseError| SysrootError::from(Box::new(error));
         let architecture = architecture(wanted).map_err(failed)?;
         let of_base = choice.own.then_some(&*wanted.packages);
-        let build = &wanted.build_packages.names;
-        let asked = SysrootRequest { architecture, c_code, packages: build, base: of_base };
+        let requested: Vec<String> = names(development).collect();
+        let asked = SysrootRequest { architecture, c_code, packages: &requested, base: of_base };
         let pin = pins.sysroots.get(&wanted.platform).filter(|pin| pin.is_for(&request, &asked));
         let (resolved, at_run_time) = match pin {
             Some(whole) => {
@@ -260,6 +283,7 @@ impl Bases {
             own: choice.own,
             components: components.to_vec(),
             c_code,
+            development: development.to_vec(),
             pin: pin.map(|pin| Box::new(pin.clone())),
         })
     }

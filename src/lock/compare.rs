@@ -9,7 +9,7 @@ use super::{
 };
 use crate::oci::Digest;
 use crate::target::platform::Platform;
-use crate::toolchain::compiler;
+use crate::toolchain::compiler::NAME as COMPILER;
 use crate::toolchain::provided::NAME;
 
 /// A difference. `from` is absent for a new value, and `to` for a removed one.
@@ -149,7 +149,7 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
             new.provided.as_ref().map(ToolchainPin::to_string),
         ),
         (
-            compiler::NAME,
+            COMPILER,
             old.compiler.as_ref().map(|pin| pin.version.to_string()),
             new.compiler.as_ref().map(|pin| pin.version.to_string()),
         ),

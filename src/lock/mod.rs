@@ -33,7 +33,7 @@ pub(crate) use pins::{Pin, Pins, base_name, newest};
 use crate::oci::Digest;
 use crate::packages::Pool;
 use crate::target::platform::Platform;
-use crate::toolchain::compiler;
+use crate::toolchain::compiler::NAME as COMPILER;
 use crate::toolchain::provided::NAME;
 
 /// The newest version of the format. Older versions are read and rewritten, newer ones are refused. Format 3 added
@@ -346,7 +346,7 @@ impl Lock {
         match name {
             "rust" => self.rust = None,
             NAME => self.provided = None,
-            compiler::NAME => self.compiler = None,
+            COMPILER => self.compiler = None,
             SYSROOT => self.sysroot.clear(),
             name => {
                 self.assembled.retain(|pin| pin.base != name);

@@ -12,9 +12,10 @@ use crate::event::{Event, Level, Phase, Reporter};
 use crate::host::Host;
 use crate::lock::{self, Pins};
 use crate::origin::Origin;
-use crate::packages::{self, ResolvedPackages};
+use crate::packages::{self, Development, NativeCrate, ResolvedPackages};
 use crate::payload::configuration::{self, Configuration};
 use crate::payload::graph::Graph;
+use crate::payload::graph::native::Natives;
 use crate::payload::{metadata, processor, project, spec};
 use crate::plan::{Facts, PlatformFacts, StandardLibrary};
 use crate::settings::{PlatformSettings, Settings};
@@ -28,7 +29,7 @@ use crate::toolchain::compiler;
 use crate::toolchain::host_tools::HostTool;
 use crate::toolchain::provided::{self, ProvidedFacts};
 use crate::toolchain::rust::{self, Rust};
-use crate::toolchain::{self, CompilerFacts, LinkerFacts};
+use crate::toolchain::{self, CompilerFacts, Libraries, LinkerFacts};
 use crate::vcs;
 
 use super::tools;
@@ -190,7 +191,7 @@ pub(crate) fn gather<'a>(
     .map(|(local, resolved, sysroots, provided)| {
         let found =
             provided.as_ref().map(|found| ProvidedFacts::found(&found.toolchain, pins.locking, cancel));
-        let Local { project, commit, tools, rust, configuration, graph, compiler, platforms } = local;
+        let Local { project, commit, tools, rust, configuration, graph, compiler, platforms, .. } = local;
         let facts = Facts {
             project,
             commit,
@@ -229,15 +230,74 @@ fn gather_both<'a>(
     let mut local = local?;
     cancel.check()?;
     for (platform, base) in local.platforms.iter_mut().zip(&resolved) {
-        let without = base.as_ref().ok().and_then(|base| base::no_sysroot(platform.wanted, base));
-        platform.linker.no_sysroot = without.map(|error| error.to_string());
+        let Ok(base) = base else { continue };
         platform.linker.pinned = pins.provided.is_some() && pins.sysroots.is_empty();
+        match base::release_of_sysroot(platform.wanted, base) {
+            Ok(release) => look_for_libraries(platform, &local.natives, &release),
+            Err(error) => platform.linker.no_sysroot = Some(error.to_string()),
+        }
     }
+    report_unused_libraries(&local.platforms, reporter);
     let sysroots = resolve_sysroots(settings, pins, bases, (&local.platforms, &resolved), host);
     let others = sysroots.iter().flatten().flatten().filter_map(ResolvedSysroot::other_releases);
     report_releases(others.map(|packages| (lock::SYSROOT.to_owned(), packages)), reporter);
     cancel.check()?;
     Ok((local, resolved, sysroots))
+}
+
+/// Adds to what is asked for the development packages of a release that crates are known to need.
+fn look_for_libraries(platform: &mut PlatformFacts<'_>, natives: &Natives, release: &str) {
+    let wanted = platform.wanted;
+    if !wanted.build_packages.auto || !wanted.toolchain.value.may_need_sysroot() {
+        return;
+    }
+    for found in needed_by(natives, release) {
+        if !platform.development.iter().any(|known| known.package == found.package) {
+            platform.development.push(found);
+        }
+    }
+    platform.development.sort_by(|one, other| one.package.cmp(&other.package));
+    if platform.linker.libraries == Libraries::None && !platform.development.is_empty() {
+        platform.linker.libraries = Libraries::Found;
+    }
+}
+
+/// The development packages of a release that crates are known to need.
+fn needed_by(natives: &Natives, release: &str) -> Vec<Development> {
+    let crates: Vec<NativeCrate<'_>> = natives
+        .crates
+        .iter()
+        .map(|native| NativeCrate {
+            name: &native.name,
+            links: native.links.as_deref(),
+            features: &native.features,
+            pkg_config: native.pkg_config.iter().map(String::as_str).collect(),
+        })
+        .collect();
+    packages::development(&crates, &natives.present.iter().map(String::as_str).collect(), release)
+}
+
+/// Warns of libraries that crates are known to need if there is no compiler to use them with.
+fn report_unused_libraries(platforms: &[PlatformFacts<'_>], reporter: &dyn Reporter) {
+    let lacking = platforms.iter().find_map(|platform| match &platform.linker.compiler {
+        Some(CompilerFacts::Missing { why, hint })
+            if platform.linker.libraries == Libraries::Found && platform.linker().linker.is_provided() =>
+        {
+            Some((platform, why, hint))
+        }
+        _ => None,
+    });
+    let Some((platform, why, hint)) = lacking else { return };
+    let needed: Vec<String> = platform
+        .development
+        .iter()
+        .map(|development| format!("{} ({})", development.package, development.why))
+        .collect();
+    let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    reporter.report(Event::warning(format!(
+        "these libraries would be compiled against, but {why}{hint}: {}",
+        needed.join(", ")
+    )));
 }
 
 /// Chooses what programs are linked against, for all platforms in parallel.
@@ -252,7 +312,7 @@ fn resolve_sysroots(
         let each = platforms.iter().zip(resolved).map(|(platform, base)| {
             let choice = platform.linker();
             let base = base.as_ref().ok().filter(|_| choice.linker.needs_sysroot())?;
-            let base = (base, choice.compiler.is_some());
+            let base = (base, choice.compiler.is_some(), &*platform.development);
             let with = (pins, &settings.machine.packages);
             Some(threads::begin(scope, move || bases.resolve_sysroot(platform.wanted, base, with, host)))
         });
@@ -290,6 +350,7 @@ struct Local<'a> {
     rust: Rust,
     configuration: Configuration,
     graph: Graph,
+    natives: Natives,
     compiler: Option<compiler::Found>,
     /// In the order of the settings.
     platforms: Vec<PlatformFacts<'a>>,
@@ -313,8 +374,15 @@ fn gather_project<'a>(settings: &'a Settings, host: Host<'_>) -> Result<Local<'a
     let configuration = Configuration::load(dir, environment, &rust)?;
     let graph = Graph::of(&metadata, &project.binaries, &project.makers);
     let c_code = graph.c_code.as_ref().map(|code| code.package.as_str());
+    let targets: Vec<&str> =
+        settings.platforms.iter().map(|wanted| wanted.target.value.triple.as_str()).collect();
+    let is_known = |name: &str| packages::crates_by_name().any(|known| known == name);
+    let natives = Natives::of(&metadata, (&project.binaries, &project.makers), &targets, &is_known);
+    // Which release has them is known later.
+    let any = !needed_by(&natives, "").is_empty();
     let is_wanted = |wanted: &PlatformSettings| {
-        let libraries = c_code.is_some() && !wanted.build_packages.names.is_empty();
+        let build = &wanted.build_packages;
+        let libraries = c_code.is_some() && (!build.names.is_empty() || build.auto && any);
         compiler::is_wanted(wanted.toolchain.value, wanted.target.value.libc, libraries)
     };
     let compiler = settings.platforms.iter().any(is_wanted).then(|| compiler::find(environment, cancel));
@@ -326,7 +394,7 @@ fn gather_project<'a>(settings: &'a Settings, host: Host<'_>) -> Result<Local<'a
     let tools = tools::gather(settings, (&metadata, &project), (&rust, &configuration), host)?;
     let commit = vcs::commit(&project.workspace_root, cancel)?;
     let compiler = compiler.and_then(Result::ok);
-    Ok(Local { project, commit, tools, rust, configuration, graph, compiler, platforms })
+    Ok(Local { project, commit, tools, rust, configuration, graph, natives, compiler, platforms })
 }
 
 /// What is known of a platform beside its base. `c_code` is the first package that compiles C code.
@@ -351,7 +419,7 @@ pub(super) fn platform_facts<'a>(
         c_code: c_code.map(ToOwned::to_owned),
         compiler: compiler.cloned(),
         no_sysroot: None,
-        libraries: !wanted.build_packages.names.is_empty(),
+        libraries: if wanted.build_packages.names.is_empty() { Libraries::None } else { Libraries::Asked },
         pinned: false,
     };
     Ok(PlatformFacts {
@@ -359,8 +427,14 @@ pub(super) fn platform_facts<'a>(
         linker,
         cpu: processor::cpu(target.variant(&wanted.platform), &user),
         processor_flags: flags,
+        development: wanted.build_packages.names.iter().map(|name| asked_for(name)).collect(),
         standard_library: if is_installed { StandardLibrary::Installed } else { StandardLibrary::Rustup },
     })
+}
+
+/// A development package that the configuration names.
+fn asked_for(name: &str) -> Development {
+    Development { package: name.to_owned(), why: "it is asked for".into() }
 }
 
 /// Warns of triples that cargo's configuration asks for and that are not built.

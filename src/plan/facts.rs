@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::packages::Development;
 use crate::payload::processor::ProcessorFlag;
 use crate::payload::project::Project;
 use crate::settings::PlatformSettings;
@@ -34,6 +35,8 @@ pub(crate) struct PlatformFacts<'a> {
     pub cpu: Option<String>,
     /// Flags that ask for more than the platform's processors have.
     pub processor_flags: Vec<ProcessorFlag>,
+    /// The development packages that its programs are compiled and linked against, if anything is.
+    pub development: Vec<Development>,
     /// Where the triple's standard library will come from.
     pub standard_library: StandardLibrary,
 }

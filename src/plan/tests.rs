@@ -5,7 +5,7 @@ use std::path::Path;
 use super::sample;
 use super::*;
 use crate::target::abi::GlibcVersion;
-use crate::toolchain::LinkerFacts;
+use crate::toolchain::{Libraries, LinkerFacts};
 
 const NOTHING: LinkerFacts = LinkerFacts {
     configured: false,
@@ -14,7 +14,7 @@ const NOTHING: LinkerFacts = LinkerFacts {
     c_code: None,
     compiler: None,
     no_sysroot: None,
-    libraries: false,
+    libraries: Libraries::None,
     pinned: false,
 };
 
@@ -36,6 +36,7 @@ fn planned_against(
         linker,
         cpu: None,
         processor_flags: Vec::new(),
+        development: Vec::new(),
         standard_library: StandardLibrary::Installed,
     };
     let base = BaseFacts {
@@ -138,6 +139,7 @@ fn lld_is_used_where_it_is_asked_for_and_an_obstacle_is_an_error() {
         from: "the release of `base`".into(),
         glibc: Some(GlibcVersion(2, 36)),
         download_size: 5_500_000,
+        development: Vec::new(),
         packages: Vec::new(),
     };
     let base = Some(GlibcVersion(2, 41));

@@ -70,6 +70,17 @@ pub(crate) enum CompilerFacts {
     },
 }
 
+/// Whether programs need libraries of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Libraries {
+    /// As far as is known, no.
+    None,
+    /// Crates are known to look for some. They may find them elsewhere.
+    Found,
+    /// They are asked for.
+    Asked,
+}
+
 /// What the choice of a linker depends on beside the settings.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkerFacts {
@@ -85,8 +96,8 @@ pub(crate) struct LinkerFacts {
     pub compiler: Option<CompilerFacts>,
     /// Why there is nothing to link against but what the provided toolchain brings, if that is known.
     pub no_sysroot: Option<String>,
-    /// True if libraries of a sysroot are asked for.
-    pub libraries: bool,
+    /// Whether libraries of a sysroot are needed.
+    pub libraries: Libraries,
     /// True if the lock pins the provided toolchain and no sysroot: it is from before sysroots, or made without.
     pub pinned: bool,
 }
@@ -232,7 +243,14 @@ fn best(libc: Libc, facts: &LinkerFacts) -> LinkerChoice {
             facts,
         );
     }
-    if libc == Libc::Gnu && facts.libraries {
+    let fits = obstacle.is_none() && facts.no_sysroot.is_none() && !facts.pinned;
+    let compiles = facts.c_code.is_none() || matches!(facts.compiler, Some(CompilerFacts::Found(_)));
+    let libraries = match facts.libraries {
+        Libraries::None => false,
+        Libraries::Found => fits && compiles,
+        Libraries::Asked => true,
+    };
+    if libc == Libc::Gnu && libraries {
         let from = "only it links against libraries of a distribution";
         let c_code = facts.c_code.as_ref().map(|package| format!("for the C code of `{package}`"));
         return with_lld(
@@ -268,7 +286,8 @@ fn with_lld(
         Libc::Musl => Some("they are for glibc".to_owned()),
         Libc::Gnu => facts.no_sysroot.clone(),
     };
-    let libraries = why.filter(|_| facts.libraries).map(|why| Obstacle::NoLibraries { why });
+    let libraries =
+        why.filter(|_| facts.libraries == Libraries::Asked).map(|why| Obstacle::NoLibraries { why });
     let (compiler, missing) =
         compiler.map_or_else(|missing| (None, Some(missing)), |compiler| (compiler, None));
     LinkerChoice { linker, from, compiler, obstacle: obstacle(libc, facts).or(missing).or(libraries) }
@@ -277,7 +296,7 @@ fn with_lld(
 /// A linker that knows nothing of sysroots.
 fn without_libraries(linker: Linker, from: String, facts: &LinkerFacts) -> LinkerChoice {
     let why = || format!("{} does not link against them", linker.name());
-    let obstacle = facts.libraries.then(|| Obstacle::NoLibraries { why: why() });
+    let obstacle = (facts.libraries == Libraries::Asked).then(|| Obstacle::NoLibraries { why: why() });
     LinkerChoice { linker, from, compiler: None, obstacle }
 }
 
@@ -295,7 +314,7 @@ mod tests {
             c_code: None,
             compiler: None,
             no_sysroot: None,
-            libraries: false,
+            libraries: Libraries::None,
             pinned: false,
         };
         for value in ToolchainChoice::ALL {

@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::packages::Sysroot;
 
 pub use choose::{Compiler, Linker, Obstacle};
-pub(crate) use choose::{CompilerFacts, LinkerChoice, LinkerFacts, choose, is_certainly_provided};
+pub(crate) use choose::{CompilerFacts, Libraries, LinkerChoice, LinkerFacts, choose, is_certainly_provided};
 
 /// The toolchain that is asked for to compile and link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]

@@ -76,6 +76,10 @@ fn platform_text(plan: &PlatformPlan) -> String {
     }
     if let Some(sysroot) = &plan.sysroot {
         row(&mut text, 2, "sysroot", &format!("{sysroot}  ({})", sysroot.from));
+        for (at, package) in sysroot.development.iter().enumerate() {
+            let name = if at == 0 { "libraries" } else { "" };
+            row(&mut text, 2, name, &format!("{} {}  ({})", package.name, package.version, package.why));
+        }
     }
     if let (Some(glibc), Some(from)) = (plan.glibc, &plan.glibc_from) {
         row(&mut text, 2, "glibc", &format!("{glibc}  ({from})"));

@@ -27,33 +27,31 @@ pub(crate) struct NativeCrate<'a> {
 
 /// A development package that a crate needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct Development {
     /// The package.
     pub package: String,
     /// What the crate does that it needs the package for, for the user.
     pub why: String,
-    /// The crate.
-    pub krate: String,
 }
 
 /// The development packages of a release that these crates need, by name. Each is there once, for the first crate (by
 /// name) that needs it.
 ///
-/// `present` has the names of all crates that are compiled for the target. A package that the release does not have is left out: not every
-/// crate that names a library fails without it. For a release that the data does not know, the packages of the newest
-/// one are taken.
+/// `present` has the names of all crates that are compiled for the target. A package that the release does not have is
+/// left out: not every crate that names a library fails without it. For a release that the data does not know, the
+/// packages of the newest one are taken.
 #[must_use]
-pub(crate) fn wanted(crates: &[NativeCrate<'_>], present: &BTreeSet<&str>, release: &str) -> Vec<Wanted> {
-    let mut wanted: BTreeMap<&str, Wanted> = BTreeMap::new();
+pub(crate) fn development(
+    crates: &[NativeCrate<'_>],
+    present: &BTreeSet<&str>,
+    release: &str,
+) -> Vec<Development> {
+    let mut wanted: BTreeMap<&str, Development> = BTreeMap::new();
     let mut crates: Vec<_> = crates.iter().collect();
     crates.sort_by_key(|krate| krate.name);
     for krate in crates {
         for (package, why) in PARSED.needs(krate, present, release) {
-            wanted.entry(package).or_insert_with(|| Wanted {
-                package: package.to_owned(),
-                why,
-                krate: krate.name.to_owned(),
-            });
+            wanted.entry(package).or_insert_with(|| Development { package: package.to_owned(), why });
         }
     }
     wanted.into_values().collect()
@@ -62,9 +60,18 @@ pub(crate) fn wanted(crates: &[NativeCrate<'_>], present: &BTreeSet<&str>, relea
 /// The development package with a library, by the name that a linker (`pq` of `-lpq`) or pkg-config (`libpq`) is given.
 /// Where its name differs between releases, that of the newest release.
 #[must_use]
-pub(crate) fn package_of_library(name: &str) -> Option<&'static str> {
+fn package_of_library(name: &str) -> Option<&'static str> {
     let data = &*PARSED;
     data.linker.get(name).or_else(|| data.pkg_config.get(name)).and_then(PerRelease::newest)
+}
+
+/// What to do about a library that was not found, if a package has it: the name is one that a linker or pkg-config is given.
+#[must_use]
+pub(crate) fn remedy(library: &str) -> Option<String> {
+    let package = package_of_library(library)?;
+    Some(format!(
+        "compile against Debian's, with `build-packages = [\"auto\", \"{package}\"]` under [debian]"
+    ))
 }
 
 /// The names of crates that need packages though their manifests do not say what they link.

@@ -43,8 +43,7 @@ mod fetch;
 pub(crate) mod freshness;
 pub(crate) mod host;
 pub(crate) mod keys;
-#[cfg_attr(not(test), expect(dead_code, reason = "sysroots will get the packages that crates need"))]
-pub(crate) mod libraries;
+mod libraries;
 mod listed;
 mod newest;
 mod official;
@@ -76,6 +75,7 @@ pub use database::Database;
 pub use error::Error;
 pub(crate) use examine::{AdditionsError, Examined, examine};
 pub(crate) use freshness::{Dated, stale};
+pub(crate) use libraries::{Development, NativeCrate, crates_by_name, development, remedy};
 pub(crate) use opened::{
     Offer, Pinned, ResolvedPackages, resolve_additions, resolve_base, resolve_pinned, resolve_sysroot,
 };

@@ -6,7 +6,6 @@
 //! crate calls itself `-sys` and `links` something. A wrong yes costs the download of a compiler. A wrong no fails the
 //! link with the linker's message, and `toolchain = "zig"` fixes it.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "sysroots will get the packages that crates need"))]
 pub(crate) mod native;
 pub(crate) mod needs;
 

@@ -31,7 +31,7 @@ pub(crate) enum NotFound {
     NotClang { program: PathBuf, said: String, install: Option<String> },
     /// Neither LLVM's nor binutils' archiver is installed.
     #[error("there is neither `llvm-{name}` beside Clang nor `{name}` on PATH")]
-    NoArchiver { name: String, install: Option<String> },
+    NoArchiver { name: String },
     /// A program could not be run.
     #[error(transparent)]
     Process(ProcessError),
@@ -63,9 +63,8 @@ impl Explain for NotFound {
             Self::NotInstalled { install } => ("it", install),
             Self::Missing { install, .. } | Self::NotClang { install, .. } => ("Clang", install),
             Self::TooOld { install, .. } => ("a newer one", install),
-            Self::NoArchiver { install, .. } => {
-                let command = install.as_ref().map(|command| format!(" with `{command}`"));
-                return Some(format!("install LLVM's tools{}", command.unwrap_or_default()));
+            Self::NoArchiver { .. } => {
+                return Some("install binutils, or LLVM's tools of the same version".into());
             }
             Self::Process(error) => return error.hint(),
             Self::Cancelled(cancelled) => return cancelled.hint(),

@@ -140,7 +140,7 @@ fn complete(found: Candidate, request: &Request<'_>, cancel: &Cancel) -> Result<
     };
     let tool = |name: &str| match archiver(&found, name, request)? {
         Some(program) => Ok(program),
-        None => Err(NotFound::NoArchiver { name: name.to_owned(), install: install(request) }),
+        None => Err(NotFound::NoArchiver { name: name.to_owned() }),
     };
     let (ar, ranlib) = (tool("ar")?, tool("ranlib")?);
     tracing::info!(version = %found.version, "clang is {}", found.program.display());

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::packages;
 use crate::toolchain::host_tools::{HostTool, Tool};
 use crate::toolchain::provided;
 
@@ -55,15 +56,17 @@ impl fmt::Display for Cause {
             }
             Self::Library(library) => write!(
                 formatter,
-                "the program links the system library `{library}`, which is missing for this target: have the crate \
+                "the program links the system library `{library}`, which is missing for this target: {}have the crate \
                  build its own (a feature named `bundled`, `vendored` or `static`), or name a directory that has it for \
-                 the target (`-L` in the target's `rustflags`)"
+                 the target (`-L` in the target's `rustflags`)",
+                remedy(library)
             ),
             Self::Package(package) => write!(
                 formatter,
-                "a crate asks pkg-config for `{package}`, and this machine's own libraries are not for this target: have \
+                "a crate asks pkg-config for `{package}`, and this machine's own libraries are not for this target: {}have \
                  the crate build its own (a feature named `bundled`, `vendored` or `static`), or set \
-                 `PKG_CONFIG_PATH_<target>` to a directory that describes the target's"
+                 `PKG_CONFIG_PATH_<target>` to a directory that describes the target's",
+                remedy(package)
             ),
             Self::Header(header) => write!(
                 formatter,
@@ -104,6 +107,14 @@ impl fmt::Display for Cause {
 
 /// What cargo says of a build script that failed, before the package.
 const SCRIPT_FAILED: &str = "failed to run custom build command for ";
+
+/// How a distribution's package with the library is used, if one is known.
+fn remedy(library: &str) -> String {
+    // A linker is also told a file's name.
+    let name = library.strip_prefix("lib").and_then(|name| name.split_once(".so")).map(|(name, _)| name);
+    let found = packages::remedy(library).or_else(|| packages::remedy(name?));
+    found.map(|remedy| format!("{remedy}, ")).unwrap_or_default()
+}
 
 /// The text before a name in a line, and the cause that the name belongs to.
 type Phrase = (&'static str, fn(String) -> Cause);
