@@ -129,9 +129,7 @@ fn an_archiver_of_the_same_version_comes_first() {
 #[test]
 fn what_is_no_fitting_clang_is_an_error_with_a_command() {
     let hint = |what: &str| {
-        format!(
-            "install {what} with `dnf install clang`, or set {VARIABLE} to the path of another one"
-        )
+        format!("install {what} with `dnf install clang`, or set {VARIABLE} to the path of another one")
     };
     let error = Machine::new(&[]).find(&[]).unwrap_err();
     assert!(matches!(error, NotFound::NotInstalled { .. }), "{error}");
