@@ -398,7 +398,8 @@ impl Archive {
                     package.why.clone()
                 };
                 let known = packages.entry(package.name.clone());
-                known.or_insert(Package { why, ..package }).libraries.push(name.clone());
+                // Their scripts are not run, as those of packages that are asked for.
+                known.or_insert(Package { why, added: true, ..package }).libraries.push(name.clone());
             }
         }
         Ok(packages.into_values().collect())

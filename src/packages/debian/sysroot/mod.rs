@@ -280,7 +280,7 @@ fn record(indexes: &[Index<'_>], request: &SysrootRequest<'_>, access: Access<'_
     // No digest of installed packages contains a space, so this is never the question of anything else.
     let mut data = format!("sysroot {purpose} {}", hex::encode(Sha256::digest(DATA)));
     if let Some(base) = request.base.filter(|_| !request.packages.is_empty()) {
-        data = format!("{data} {} {}", recipe_digest(), base.join(" "));
+        data = format!("{data} at run time {} {}", recipe_digest(), base.join(" "));
     }
     let extra = request.packages.iter().collect();
     Ok(access.dir("resolved")?.join(question(indexes, request.architecture, &extra, Some(&data))))
