@@ -147,8 +147,13 @@ pub enum SysrootError {
         platform: Platform,
     },
     /// Its packages could not be chosen.
-    #[error("what programs are linked against: {0}")]
-    Packages(#[from] Box<BaseError>),
+    #[error("what programs are linked against: {error}")]
+    Packages {
+        /// Why not.
+        error: Box<BaseError>,
+        /// True if there are development packages among them.
+        development: bool,
+    },
 }
 
 impl Explain for SysrootError {
@@ -156,7 +161,7 @@ impl Explain for SysrootError {
         match self {
             Self::NoRelease { .. } | Self::UnknownGlibc { .. } => ExitCode::Config,
             Self::NotPinned { .. } => ExitCode::Locked,
-            Self::Packages(error) => error.exit_code(),
+            Self::Packages { error, .. } => error.exit_code(),
         }
     }
 
@@ -167,8 +172,12 @@ impl Explain for SysrootError {
                 Some("say for which glibc with `glibc = \"2.36\"`, or leave `toolchain` out".into())
             }
             Self::NotPinned { .. } => Some("run `xbuild lock` and commit the file".into()),
-            Self::Packages(error) => {
-                let other = format!("`toolchain = \"{}\"` links without packages", provided::NAME);
+            Self::Packages { error, development } => {
+                let other = if *development {
+                    "`build-packages` under [debian] says which development packages are taken; `[]` means none".into()
+                } else {
+                    format!("`toolchain = \"{}\"` links without packages", provided::NAME)
+                };
                 Some(error.hint().map_or_else(|| other.clone(), |hint| format!("{hint}; {other}")))
             }
         }
@@ -216,7 +225,8 @@ pub(crate) fn release_of_sysroot(
 ) -> Result<String, SysrootError> {
     let facts = base.facts();
     let choice = choose(wanted, (&facts.name, facts.glibc))?;
-    architecture(wanted).map_err(Box::new)?;
+    let failed = |error| SysrootError::Packages { error: Box::new(error), development: false };
+    architecture(wanted).map_err(failed)?;
     Ok(choice.release.to_owned())
 }
 
@@ -252,7 +262,10 @@ impl Bases {
             }
         };
         let request = ReleaseRequest { release: choice.release, suites, components, moment };
-        let failed = |error: BaseError| SysrootError::from(Box::new(error));
+        let failed = |error: BaseError| SysrootError::Packages {
+            error: Box::new(error),
+            development: !development.is_empty(),
+        };
         let architecture = architecture(wanted).map_err(failed)?;
         let of_base = choice.own.then_some(&*wanted.packages);
         let requested: Vec<String> = names(development).collect();

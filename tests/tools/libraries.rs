@@ -293,6 +293,14 @@ fn what_cannot_be_compiled_is_said_before_anything_is() {
     };
     let unknown = "[debian]\nsuites = [\"bookworm\"]\nbuild-packages = [\"zlib1g-dve\"]";
     fails(unknown, ExitCode::Package, &["zlib1g-dve", "zlib1g-dev"]);
+    // One that an architecture lacks fails there alone.
+    let elsewhere = "[debian]\nsuites = [\"bookworm\"]\nbuild-packages = [\"libdpdk-dev\"]";
+    let missing =
+        "linux/arm/v7: what programs are linked against: Debian has no package `libdpdk-dev` for armhf";
+    fails(elsewhere, ExitCode::Package, &[missing, "`build-packages`", "1 of 3 platforms failed"]);
+    let both = "[debian]\nsuites = [\"bookworm\"]\n\
+                build-packages = [\"libcurl4-openssl-dev\", \"libcurl4-gnutls-dev\"]";
+    fails(both, ExitCode::Package, &["conflicts with libcurl4-gnutls-dev", "leave one out"]);
     let zig = "toolchain = \"zig\"\n[debian]\nbuild-packages = [\"zlib1g-dev\"]";
     fails(zig, ExitCode::Config, &["`build-packages` asks for libraries", "zig does not link against them"]);
     let musl = "base = \"scratch\"\n[debian]\nbuild-packages = [\"zlib1g-dev\"]";

@@ -426,6 +426,10 @@ impl From<ResolveError> for Error {
     }
 }
 
+/// What to do about packages that cannot be installed together.
+const UNSATISFIED: &str = "of two packages that conflict, leave one out; for one that is missing, add the suite or \
+                           component that has it, or check its name";
+
 impl Explain for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
@@ -490,9 +494,7 @@ impl Explain for Error {
                 "use a base image of another date, in which {} fits; packages of a base are never replaced",
                 installed.join(", ")
             )),
-            Self::Unsatisfied(_) => {
-                Some("add the suite or component that has it, or check the package's name".into())
-            }
+            Self::Unsatisfied(_) => Some(UNSATISFIED.into()),
             Self::PackageDownload { source, .. } if source.is_not_found() => Some(
                 "the mirror has dropped this version; run again for a fresh index, or use another mirror".into(),
             ),
