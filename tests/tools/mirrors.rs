@@ -4,7 +4,7 @@ use std::path::Path;
 
 use xbuild::error::ExitCode;
 
-use crate::support::command::{Finished, Run};
+use crate::support::command::{Finished, Run, xbuild};
 use crate::support::mirror::{Alter, Mirror};
 use crate::support::project::Project;
 use crate::support::scratch;
@@ -68,6 +68,24 @@ fn an_index_out_of_step_with_its_release() {
         ExitCode::OutOfStep,
         &["bookworm", "main", "amd64", "expected sha256:", "found sha256:", "hint", "mirror"],
     );
+}
+
+#[test]
+fn doctor_finds_an_index_out_of_step_for_one_platform_alone() {
+    let (cache, mirror) =
+        (scratch(), Mirror::start(|path, bytes| path.contains("binary-arm64/") && flip_a_bit(bytes)));
+    let run = xbuild()
+        .arg("doctor")
+        .env("XBUILD_CACHE_DIR", cache.path())
+        .env("XBUILD_DEBIAN_MIRROR", mirror.url())
+        .run();
+    assert_eq!(run.status.code(), Some(ExitCode::Toolchain.number().into()), "{}", run.describe());
+    let lines: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with("FAIL")).collect();
+    assert!(
+        lines.iter().any(|line| line.contains("linux/arm64: ") && line.contains("out of step")),
+        "{lines:?}"
+    );
+    assert!(!lines.iter().any(|line| line.contains("linux/amd64: ")), "{lines:?}");
 }
 
 #[test]

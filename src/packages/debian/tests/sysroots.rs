@@ -1,7 +1,13 @@
 //! Sysroots of the packages of a miniature archive.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::*;
-use crate::packages::debian::{ProvideRequest, Sysroot, SysrootRequest, provide_sysroot};
+use crate::packages::debian::sysroot::SysrootSet;
+use crate::packages::debian::{
+    Offer, ProvideRequest, Sysroot, SysrootRequest, provide_sysroot, resolve_base,
+};
 
 /// The parts of a C library and a compiler, as packages have them.
 fn parts() -> Vec<Published> {
@@ -50,21 +56,29 @@ fn parts_for_c() -> Vec<Published> {
                 0o644,
             )
         }),
-        Published::new("libfoo-dev", "1.0-1", "Depends: libfoo1 (= 1.0-1), libc6-dev\n", |deb| {
-            deb.file("usr/include/foo.h", b"foo", 0o644)
-                .file("usr/lib/x-linux/pkgconfig/foo.pc", b"Name: foo", 0o644)
-                .file("usr/lib/x-linux/cmake/foo/foo-config.cmake", b"foo", 0o644)
-                .file("usr/share/cmake/bar/bar-config.cmake", b"bar", 0o644)
-                .file("usr/share/man/man3/foo.3", b"read me", 0o644)
-                .file("usr/bin/foo-config", b"#!/bin/sh", 0o755)
-                .symlink("usr/lib/x-linux/libfoo.so", "libfoo.so.1")
-                // As far as any link could lead: the directory of the cache and everything above it.
-                .symlink("usr/lib/x-linux/out", "../../../../../../../../etc/passwd")
-                .symlink("usr/lib/x-linux/turn", "../../usr/../../../lib/x/libc.so.6")
+        Published::new(
+            "libfoo-dev",
+            "1.0-1",
+            "Depends: libfoo1 (= 1.0-1), libc6-dev, python3:any\n",
+            |deb| {
+                deb.file("usr/include/foo.h", b"foo", 0o644)
+                    .file("usr/lib/x-linux/pkgconfig/foo.pc", b"Name: foo", 0o644)
+                    .file("usr/lib/x-linux/cmake/foo/foo-config.cmake", b"foo", 0o644)
+                    .file("usr/share/cmake/bar/bar-config.cmake", b"bar", 0o644)
+                    .file("usr/share/man/man3/foo.3", b"read me", 0o644)
+                    .file("usr/bin/foo-config", b"#!/bin/sh", 0o755)
+                    .symlink("usr/lib/x-linux/libfoo.so", "libfoo.so.1")
+                    // As far as any link could lead: the directory of the cache and everything above it.
+                    .symlink("usr/lib/x-linux/out", "../../../../../../../../etc/passwd")
+                    .symlink("usr/lib/x-linux/turn", "../../usr/../../../lib/x/libc.so.6")
+            },
+        ),
+        Published::new("libfoo1", "1.0-1", "Depends: libc6, libbar2, foo-data\n", |deb| {
+            deb.file("usr/lib/x-linux/libfoo.so.1.0", b"foo", 0o644)
+                .symlink("usr/lib/x-linux/libfoo.so.1", "libfoo.so.1.0")
         }),
-        Published::new("libfoo1", "1.0-1", "Depends: libc6\n", |deb| {
-            deb.file("usr/lib/x-linux/libfoo.so.1", b"foo", 0o644)
-        }),
+        Published::new("libbar2", "2.0-1", "", |deb| deb.file("usr/lib/x-linux/libbar.so.2", b"bar", 0o644)),
+        Published::new("foo-data", "1.0-1", "", |deb| deb.file("usr/share/foo/data", b"foo", 0o644)),
     ]);
     all
 }
@@ -255,7 +269,18 @@ fn requested_packages_come_with_what_they_need() {
     let packages = setup.sysroot_packages_for(false, &["libfoo-dev", "libc6-dev", "libfoo-dev"]).unwrap();
     assert_eq!(
         names(&packages),
-        ["gcc-base", "libc6", "libc6-dev", "libfoo-dev", "libfoo1", "libgcc-12-dev", "libgcc-s1"]
+        [
+            "foo-data",
+            "gcc-base",
+            "libbar2",
+            "libc6",
+            "libc6-dev",
+            "libfoo-dev",
+            "libfoo1",
+            "libgcc-12-dev",
+            "libgcc-s1"
+        ],
+        "and no program of the target, which this archive does not even have"
     );
     let why = |name: &str| packages.packages.iter().find(|one| one.name == name).unwrap().why.as_str();
     assert_eq!((why("libfoo-dev"), why("libfoo1")), ("it is asked for", "needed by libfoo-dev"));
@@ -278,6 +303,48 @@ fn requested_packages_come_with_what_they_need() {
     assert_eq!(fs::read(at("usr/lib/x-linux/turn")).unwrap(), b"libc");
     // Without them, a sysroot is what it was.
     assert_eq!(names(&setup.sysroot_packages().unwrap()).len(), 5);
+}
+
+#[test]
+fn a_base_gets_what_programs_need_of_the_libraries_that_they_were_linked_against() {
+    let setup = Setup::with(parts_for_c());
+    let archive = setup.open(false).unwrap();
+    let chosen = |base| {
+        let packages = ["libfoo-dev".to_owned()];
+        let request = SysrootRequest { architecture: "arm64", c_code: false, packages: &packages, base };
+        setup.on_host(false, &Silent, |host| archive.resolve_sysroot(&request, host)).unwrap()
+    };
+    // Nothing for a base of another release.
+    assert_eq!(chosen(None).at_run_time, []);
+    let SysrootSet { set, at_run_time } = chosen(Some(&[]));
+    let whys: Vec<_> =
+        at_run_time.iter().map(|package| (package.name.as_str(), package.libraries.join(" "))).collect();
+    let of = |name: &'static str, libraries: &str| (name, libraries.to_owned());
+    assert_eq!(
+        whys,
+        [of("foo-data", "foo-data libfoo1"), of("libbar2", "libbar2 libfoo1"), of("libfoo1", "libfoo1")]
+    );
+    // A base that has it already needs nothing.
+    let extra = ["libbar2".to_owned()];
+    assert!(chosen(Some(&extra)).at_run_time.iter().all(|package| package.name != "libbar2"));
+    let sysroot = setup.sysroot(&set.plain(), false, &Silent).unwrap();
+    assert_eq!(sysroot.owners["libfoo.so.1"], "libfoo1");
+    assert_eq!(sysroot.owners["libbar.so.2"], "libbar2");
+    assert!(!sysroot.owners.contains_key("plugin"));
+    let request = BaseRequest { architecture: "arm64", extra: &[], sysroot: None };
+    let mut base = setup.on_host(false, &Silent, |host| resolve_base(&archive, &request, host)).unwrap();
+    let needed = |name: &str| BTreeSet::from([name.to_owned(), "libown.so".to_owned()]);
+    assert!(base.obtainable(&needed("libfoo.so.1")).is_empty());
+    base.offer = Some(Arc::new(Offer { packages: at_run_time, owners: sysroot.owners }));
+    assert_eq!(base.obtainable(&needed("libfoo.so.1")), BTreeSet::from(["libfoo.so.1".to_owned()]));
+    let added = |library: &str| -> Vec<String> {
+        let plain: Vec<String> = base.set.plain().packages.into_iter().map(|package| package.name).collect();
+        let packages = base.base(&needed(library)).unwrap().packages.into_iter();
+        packages.map(|package| package.name).filter(|name| !plain.contains(name)).collect()
+    };
+    assert_eq!(added("libfoo.so.1"), ["foo-data", "libbar2", "libfoo1"]);
+    assert_eq!(added("libbar.so.2"), ["libbar2"]);
+    assert_eq!(added("libc.so.6"), [""; 0]);
 }
 
 #[test]
