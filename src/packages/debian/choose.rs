@@ -384,7 +384,8 @@ impl Archive {
     ) -> Result<Vec<Package>, Error> {
         let (base, installed) = self.certain(universe, architecture, &extra.iter().collect(), cancel)?;
         let mut packages: BTreeMap<String, Package> = BTreeMap::new();
-        for name in names.iter().filter(|name| !base.contains_key(*name)) {
+        let names: BTreeSet<&String> = names.iter().filter(|name| !base.contains_key(*name)).collect();
+        for name in names {
             let chosen = match choose(universe, architecture, std::slice::from_ref(name), &installed, cancel)
             {
                 Ok(chosen) => chosen,
