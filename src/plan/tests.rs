@@ -5,7 +5,9 @@ use std::path::Path;
 use super::sample;
 use super::*;
 use crate::target::abi::GlibcVersion;
-use crate::toolchain::{Libraries, LinkerFacts};
+use crate::toolchain::{CompilerFacts, Libraries, LinkerFacts};
+
+const DISTRIBUTION: &str = "only it links against libraries of a distribution";
 
 const NOTHING: LinkerFacts = LinkerFacts {
     configured: false,
@@ -97,6 +99,47 @@ fn rust_lld_links_what_it_can_and_zig_the_rest() {
                 assert!(plan.linker_from.contains("xbuild.toml"), "{}", plan.linker_from);
             }
         }
+    }
+}
+
+#[test]
+fn libraries_that_are_asked_for_are_compiled_against_or_it_is_an_error() {
+    let gnu = "platforms = [\"linux/arm64\"]";
+    let base = Some(GlibcVersion(2, 36));
+    let asked = LinkerFacts { libraries: Libraries::Asked, c_code: Some("x-sys".into()), ..NOTHING };
+    let found = LinkerFacts { compiler: Some(CompilerFacts::Found("clang 16.0.6".into())), ..asked.clone() };
+    let plan = planned(gnu, found.clone(), base).unwrap();
+    assert_eq!((plan.linker, plan.linker_from.as_str()), (Linker::Lld, DISTRIBUTION));
+    let compiler = plan.compiler.unwrap();
+    assert_eq!(
+        (compiler.name.as_str(), compiler.from.as_str()),
+        ("clang 16.0.6", "for the C code of `x-sys`")
+    );
+    let none = CompilerFacts::Missing { why: "there is none".into(), hint: Some("install it".into()) };
+    let error =
+        planned(gnu, LinkerFacts { compiler: Some(none.clone()), ..asked.clone() }, base).unwrap_err();
+    assert!(error.to_string().contains("nothing compiles C code for it: there is none"), "{error}");
+    assert_eq!(error.hint().unwrap(), "install it; or leave `build-packages` out");
+    assert_eq!(error.exit_code(), ExitCode::Toolchain);
+    // If crates are merely known to look for some, they may find them elsewhere, or compile their own.
+    let looked_for = |facts| LinkerFacts { libraries: Libraries::Found, ..facts };
+    assert_eq!(planned(gnu, looked_for(found.clone()), base).unwrap().linker, Linker::Lld);
+    let without = LinkerFacts { compiler: Some(none.clone()), ..asked };
+    for facts in [without, LinkerFacts { pinned: true, ..found.clone() }] {
+        let plan = planned(gnu, looked_for(facts), base).unwrap();
+        assert_eq!(plan.linker_from, "it also compiles the C code of `x-sys`");
+    }
+    // Without libraries there is another way.
+    let clang = format!("toolchain = \"clang\"\n{gnu}");
+    let error = planned(&clang, LinkerFacts { compiler: Some(none), ..NOTHING }, base).unwrap_err();
+    assert!(error.hint().unwrap().contains("install it; or use `toolchain = \"zig\"`"), "{error}");
+    for toolchain in ["zig", "cargo"] {
+        let text = format!("toolchain = \"{toolchain}\"\n{gnu}");
+        let error = planned(&text, found.clone(), base).unwrap_err();
+        assert!(error.to_string().contains("`build-packages` asks for libraries"), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Config);
+        // What crates are merely known to look for is no reason.
+        assert!(planned(&text, looked_for(found.clone()), base).is_ok());
     }
 }
 

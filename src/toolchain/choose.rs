@@ -134,6 +134,8 @@ pub enum Obstacle {
         why: String,
         /// What to do about it.
         hint: Option<String>,
+        /// True if libraries are asked for, which other ways do not have.
+        libraries: bool,
     },
     /// A package compiles C code against musl, whose headers are in no sysroot.
     #[error("`{package}` compiles C code, and there are no headers of musl for it")]
@@ -165,9 +167,10 @@ impl Obstacle {
                     super::compiler::NAME
                 )
             }
-            Self::NoCompiler { hint, .. } => {
+            Self::NoCompiler { hint, libraries, .. } => {
                 let install = hint.as_ref().map(|hint| format!("{hint}; or ")).unwrap_or_default();
-                format!("{install}use {other}")
+                let other = if *libraries { "leave `build-packages` out".into() } else { format!("use {other}") };
+                format!("{install}{other}")
             }
             Self::NoLibraries { .. } => {
                 "leave `build-packages` out for this platform, or choose a base and a toolchain that have them".into()
@@ -203,7 +206,8 @@ fn compiler(libc: Libc, facts: &LinkerFacts, from: String) -> Result<Option<Comp
     match (libc, &facts.c_code, &facts.compiler) {
         (Libc::Musl, Some(package), _) => Err(Obstacle::NoMuslHeaders { package: package.clone() }),
         (Libc::Gnu, _, Some(CompilerFacts::Missing { why, hint })) => {
-            Err(Obstacle::NoCompiler { why: why.clone(), hint: hint.clone() })
+            let libraries = facts.libraries == Libraries::Asked;
+            Err(Obstacle::NoCompiler { why: why.clone(), hint: hint.clone(), libraries })
         }
         (Libc::Gnu, _, Some(CompilerFacts::Found(name))) => Ok(Some(Compiler { name: name.clone(), from })),
         (Libc::Musl, None, _) | (Libc::Gnu, _, None) => Ok(None),

@@ -165,7 +165,6 @@ fn sysroot(dir: &Path, multiarch: &str) -> Sysroot {
         release: "bookworm".into(),
         multiarch: multiarch.into(),
         gcc,
-        libstdcxx_headers: Some("usr/include/c++/12".into()),
         owners: BTreeMap::new(),
     }
 }

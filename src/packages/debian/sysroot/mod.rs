@@ -124,10 +124,10 @@ pub struct SysrootSet {
     pub at_run_time: Vec<Package>,
 }
 
+#[cfg(test)]
 impl<'a> SysrootRequest<'a> {
     /// The least that programs are linked against: no C code, and no requested packages.
-    #[must_use]
-    pub const fn for_linking(architecture: &'a str) -> Self {
+    pub(crate) const fn for_linking(architecture: &'a str) -> Self {
         Self { architecture, c_code: false, packages: &[], base: None }
     }
 }
@@ -154,9 +154,6 @@ pub(crate) struct Sysroot {
     pub multiarch: String,
     /// The directory of the compiler's own files, relative to the sysroot: `usr/lib/gcc/aarch64-linux-gnu/12`.
     pub gcc: String,
-    /// The directory of the C++ library's headers, relative to the sysroot: `usr/include/c++/12`. `None` if the sysroot
-    /// is not for C code.
-    pub libstdcxx_headers: Option<String>,
     /// Which of its packages has a shared library, by the library's file name.
     pub owners: BTreeMap<String, String>,
 }
@@ -329,7 +326,6 @@ pub(crate) fn provide_sysroot(
             identity: identity.clone(),
             release: packages.release.clone(),
             multiarch: request.multiarch.to_owned(),
-            libstdcxx_headers: headers_in(&path, &gcc),
             gcc,
             owners: serde_json::from_slice(&fs::read(path.join(OWNERS))?).map_err(std::io::Error::from)?,
         })
@@ -396,13 +392,6 @@ fn names(root: &Path, dir: &str) -> Result<Vec<String>, Error> {
     }
     names.sort_unstable();
     Ok(names)
-}
-
-/// The directory of the C++ library's headers in a complete sysroot, if it has those of this compiler.
-fn headers_in(path: &Path, gcc: &str) -> Option<String> {
-    let (_, version) = gcc.rsplit_once('/')?;
-    let dir = format!("usr/include/c++/{version}");
-    path.join(&dir).is_dir().then_some(dir)
 }
 
 /// Everything that is unpacked of the packages, sorted by path.

@@ -8,7 +8,6 @@ fn spec() -> LinkSpec {
         release: "bookworm".into(),
         multiarch: "aarch64-linux-gnu".into(),
         gcc: "usr/lib/gcc/aarch64-linux-gnu/12".into(),
-        libstdcxx_headers: None,
         owners: std::collections::BTreeMap::new(),
     };
     let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
