@@ -30,6 +30,8 @@ pub enum Cause {
     Header(String),
     /// No library has this symbol.
     Symbol(String),
+    /// An object is for another machine.
+    Foreign(String),
     /// zig's linker does not support an argument.
     Argument(String),
     /// zig was asked for a static program with glibc.
@@ -83,6 +85,12 @@ impl fmt::Display for Cause {
                 formatter,
                 "no linked library defines `{symbol}`: link the one that does (`cargo::rustc-link-lib`), unless it is \
                  of a newer glibc than the program is linked for"
+            ),
+            Self::Foreign(object) => write!(
+                formatter,
+                "`{object}` is for another machine: the build script that made it calls a compiler of this machine by its \
+                 own name, and not the one that `CC_<target>` names. The crate may have a feature with which it compiles \
+                 another way (such as `cmake-build`), or links a library of the system"
             ),
             Self::Argument(argument) => write!(
                 formatter,
@@ -249,8 +257,11 @@ fn says_script_failed(said: &str, package: &str) -> bool {
 }
 
 fn cause(line: &str) -> Option<Cause> {
-    if let Some(cause) =
-        header(line).or_else(|| linker(line)).or_else(|| package(line)).or_else(|| not_installed(line))
+    if let Some(cause) = header(line)
+        .or_else(|| linker(line))
+        .or_else(|| foreign(line))
+        .or_else(|| package(line))
+        .or_else(|| not_installed(line))
     {
         return Some(cause);
     }
@@ -275,6 +286,13 @@ fn header(line: &str) -> Option<Cause> {
 fn linker(line: &str) -> Option<Cause> {
     let (_, rest) = line.split_once("error: linker ")?;
     rest.contains(" not found").then(|| Cause::Tool(name(rest)))
+}
+
+/// LLD: `error: libx.a(x.o) is incompatible with y.o`, or with its name of the machine.
+fn foreign(line: &str) -> Option<Cause> {
+    let (object, _) = line.split_once(" error: ")?.1.split_once(" is incompatible with ")?;
+    let name = object.rsplit('/').next().unwrap_or(object);
+    Some(Cause::Foreign(name.to_owned()))
 }
 
 /// The cmake package: ``is `cmake` not installed?``; openssl-src: `Command 'perl' not found. Is perl installed?`; a shell
@@ -352,6 +370,7 @@ mod tests {
             Cause::Package(name) => ("package", name),
             Cause::Header(name) => ("header", name),
             Cause::Symbol(name) => ("symbol", name),
+            Cause::Foreign(name) => ("foreign", name),
             Cause::Argument(name) => ("argument", name),
             Cause::StaticGlibc => ("static-glibc", ""),
             Cause::OwnLibrary => ("own-library", ""),
