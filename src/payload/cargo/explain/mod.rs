@@ -86,12 +86,7 @@ impl fmt::Display for Cause {
                 "no linked library defines `{symbol}`: link the one that does (`cargo::rustc-link-lib`), unless it is \
                  of a newer glibc than the program is linked for"
             ),
-            Self::Foreign(object) => write!(
-                formatter,
-                "`{object}` is for another machine: the build script that made it calls a compiler of this machine by its \
-                 own name, and not the one that `CC_<target>` names. The crate may have a feature with which it compiles \
-                 another way (such as `cmake-build`), or links a library of the system"
-            ),
+            Self::Foreign(object) => write!(formatter, "`{object}` is for another machine: {CALLS_ANOTHER}"),
             Self::Argument(argument) => write!(
                 formatter,
                 "zig's linker does not support `{argument}`, and xbuild has no replacement for it: it \
@@ -106,9 +101,7 @@ impl fmt::Display for Cause {
                 "zig could not build a library of its own; {} may, which `xbuild toolchain install zig` installs",
                 provided::own_version()
             ),
-            Self::Killed => formatter.write_str(
-                "the compiler was killed, usually because memory ran out: try fewer jobs (`--jobs 1`)",
-            ),
+            Self::Killed => formatter.write_str(KILLED),
         }
     }
 }
@@ -123,6 +116,13 @@ fn remedy(library: &str) -> String {
     let found = packages::remedy(library).or_else(|| packages::remedy(name?));
     found.map(|remedy| format!("{remedy}, ")).unwrap_or_default()
 }
+
+const KILLED: &str = "the compiler was killed, usually because memory ran out: try fewer jobs (`--jobs 1`)";
+
+/// Why an object is for another machine, and what to do about it.
+const CALLS_ANOTHER: &str = "the build script that made it calls a compiler of this machine by its own name, and not the one that `CC_<target>` \
+     names. The crate may have a feature with which it compiles another way (such as `cmake-build`), or links a library of \
+     the system";
 
 /// The text before a name in a line, and the cause that the name belongs to.
 type Phrase = (&'static str, fn(String) -> Cause);
