@@ -9,16 +9,7 @@ use crate::toolchain::{CompilerFacts, Libraries, LinkerFacts};
 
 const DISTRIBUTION: &str = "only it links against libraries of a distribution";
 
-const NOTHING: LinkerFacts = LinkerFacts {
-    configured: false,
-    rust_lld: true,
-    builds_standard: false,
-    c_code: None,
-    compiler: None,
-    no_sysroot: None,
-    libraries: Libraries::None,
-    pinned: false,
-};
+const NOTHING: LinkerFacts = LinkerFacts::NOTHING;
 
 /// The plan of the first platform of an `xbuild.toml`, on a base with this glibc.
 fn planned(text: &str, linker: LinkerFacts, glibc: Option<GlibcVersion>) -> Result<PlatformPlan, PlanError> {

@@ -305,25 +305,30 @@ fn without_libraries(linker: Linker, from: String, facts: &LinkerFacts) -> Linke
 }
 
 #[cfg(test)]
+impl LinkerFacts {
+    /// Nothing that speaks for or against anything.
+    pub(crate) const NOTHING: Self = Self {
+        configured: false,
+        rust_lld: true,
+        builds_standard: false,
+        c_code: None,
+        compiler: None,
+        no_sysroot: None,
+        libraries: Libraries::None,
+        pinned: false,
+    };
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::origin::Origin;
 
     #[test]
     fn what_is_certain_is_chosen_whatever_the_facts() {
-        let facts = LinkerFacts {
-            configured: false,
-            rust_lld: true,
-            builds_standard: false,
-            c_code: None,
-            compiler: None,
-            no_sysroot: None,
-            libraries: Libraries::None,
-            pinned: false,
-        };
         for value in ToolchainChoice::ALL {
             for libc in [Libc::Gnu, Libc::Musl] {
-                let chosen = choose(&Sourced { value, origin: Origin::Default }, libc, &facts);
+                let chosen = choose(&Sourced { value, origin: Origin::Default }, libc, &LinkerFacts::NOTHING);
                 if is_certainly_provided(value) {
                     assert!(chosen.linker.is_provided(), "{value:?} {libc:?}");
                 }

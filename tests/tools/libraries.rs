@@ -67,15 +67,9 @@ fn main() {
 }
 "#;
 
-/// The project, with a sign that it compiles C code: its build script uses a package of that name.
 fn project(configuration: &str, main: &str) -> Project {
-    let manifest = "[package]\nname = \"app\"\nversion = \"1.2.3\"\nedition = \"2024\"\n\n[workspace]\n\n\
-                    [build-dependencies]\ncc = { path = \"cc\" }\n";
     Project::package("app")
-        .file("Cargo.toml", manifest)
-        .file("cc/Cargo.toml", "[package]\nname = \"cc\"\nversion = \"1.0.0\"\nedition = \"2024\"\n")
-        .file("cc/src/lib.rs", "")
-        .file("build.rs", BUILD)
+        .compiling_c(BUILD)
         .file("src/main.rs", main)
         .file("xbuild.toml", &format!("{configuration}\n[debian]\nsuites = [\"bookworm\"]\n"))
 }

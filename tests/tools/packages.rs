@@ -218,16 +218,7 @@ fn main() {
     println!("SQLite {} on {}", version.to_str().unwrap(), std::env::consts::ARCH);
 }
 "#;
-    // A build script that compiles C code is known by what it uses.
-    let manifest = "[package]\nname = \"app\"\nversion = \"1.2.3\"\nedition = \"2024\"\n\n[workspace]\n\n\
-                    [build-dependencies]\ncc = { path = \"cc\" }\n";
-    Project::package("app")
-        .file("Cargo.toml", manifest)
-        .file("cc/Cargo.toml", "[package]\nname = \"cc\"\nversion = \"1.0.0\"\nedition = \"2024\"\n")
-        .file("cc/src/lib.rs", "")
-        .file("src/main.rs", MAIN)
-        .file("build.rs", BUILD)
-        .file("xbuild.toml", configuration)
+    Project::package("app").file("src/main.rs", MAIN).compiling_c(BUILD).file("xbuild.toml", configuration)
 }
 
 #[test]

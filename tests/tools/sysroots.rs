@@ -232,13 +232,7 @@ fn what_is_said_to_the_linker_is_seen_in_the_program() {
 
 #[test]
 fn what_lld_cannot_do_is_said_before_anything_is_compiled() {
-    let c_code = project(CONFIGURATION);
-    let manifest = fs::read_to_string(c_code.path("Cargo.toml")).expect("it was written");
-    let c_code = c_code
-        .file("Cargo.toml", &format!("{manifest}\n[build-dependencies]\ncc = {{ path = \"cc\" }}\n"))
-        .file("build.rs", "fn main() {}")
-        .file("cc/Cargo.toml", "[package]\nname = \"cc\"\nversion = \"1.0.0\"\nedition = \"2024\"\n")
-        .file("cc/src/lib.rs", "");
+    let c_code = project(CONFIGURATION).compiling_c("fn main() {}");
     without_zig(c_code.build()).run().fails(ExitCode::Config, &["`app` compiles C code", "xbuild.toml:1:13"]);
     let old = project(&format!("glibc = \"2.17\"\n{CONFIGURATION}"));
     let said = ["no release of Debian has a glibc as old as 2.17", "xbuild.toml:1:9"];

@@ -1,11 +1,13 @@
-//! skopeo, umoci and qemu-user: third-party readers of our layouts.
+//! skopeo, umoci and qemu-user: third-party readers of our layouts; and projects that need a compiler.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::command::{Run, tool, xbuild};
 use super::layout::{Layout, REF_NAME};
+use super::project::Project;
 
 pub(crate) use super::json;
 
@@ -123,4 +125,16 @@ pub(crate) fn program(root: &Path, platform: &str, path: &str) -> Run {
     let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|dir| root.join(dir));
     let libraries = std::env::join_paths(libraries).expect("paths without a colon");
     tool(loader).arg("--inhibit-cache").arg("--library-path").arg(libraries).arg(program)
+}
+
+impl Project {
+    /// The same with a build script, and the sign by which C code is known: the script may use a package called `cc`, in
+    /// which nothing is.
+    pub(crate) fn compiling_c(self, build_script: &str) -> Self {
+        let manifest = fs::read_to_string(self.path("Cargo.toml")).expect("a package's manifest");
+        self.file("Cargo.toml", &format!("{manifest}\n[build-dependencies]\ncc = {{ path = \"cc\" }}\n"))
+            .file("cc/Cargo.toml", "[package]\nname = \"cc\"\nversion = \"1.0.0\"\nedition = \"2024\"\n")
+            .file("cc/src/lib.rs", "")
+            .file("build.rs", build_script)
+    }
 }
